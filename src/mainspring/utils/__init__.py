@@ -1,0 +1,22 @@
+"""Small helpers with no opinion."""
+
+from .files import atomic_write
+from .imports import require
+from .names import did_you_mean, nearest
+from .nested import apply_to
+from .options import check_type, options_from
+from .random import Stream, mix, seed_generators, step_seeder
+
+__all__ = [
+    "Stream",
+    "apply_to",
+    "atomic_write",
+    "check_type",
+    "did_you_mean",
+    "mix",
+    "nearest",
+    "options_from",
+    "require",
+    "seed_generators",
+    "step_seeder",
+]

@@ -1,0 +1,96 @@
+"""Randomness as a function of position.
+
+A generator's state never needs to be saved when it can be set from where one is: a key such as
+``(seed, rank, iteration)`` is mixed into 64 bits, and these seed every generator that a step may use.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from enum import IntEnum
+
+import numpy as np
+import torch
+
+__all__ = ["Stream", "mix", "seed_generators", "step_seeder"]
+
+_MASK = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+class Stream(IntEnum):
+    """What a key is for; the first word of the key, so that equal numbers mean different things."""
+
+    INIT = 0
+    """Weight initialisation: ``(seed,)``."""
+    ORDER = 1
+    """The order of an epoch's data: ``(seed, epoch)``."""
+    SAMPLE = 2
+    """A sample's augmentation: ``(seed, position)``."""
+    STEP = 3
+    """A training step: ``(seed, rank, iteration)``."""
+    EVALUATION = 4
+    """A pass of validation or test: ``(seed, rank, iteration at which it began)``."""
+
+
+def mix(*words: int) -> int:
+    """Mix integers into 64 well-spread bits.
+
+    Each word is absorbed by one round of splitmix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number
+    generators", OOPSLA 2014), so that neighbouring keys have unrelated results.
+    """
+    state = 0
+    for word in words:
+        state = (state ^ (word & _MASK)) + _GOLDEN & _MASK
+        state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
+        state = (state ^ (state >> 27)) * 0x94D049BB133111EB & _MASK
+        state ^= state >> 31
+    return state
+
+
+def seed_generators(seed: int, device: torch.device | None = None) -> None:
+    """Seed the global generators of Python, NumPy and torch from 64 bits.
+
+    Args:
+        seed: A non-negative integer below 2**64, from :func:`mix` usually.
+        device: Also seed the generator of this device (its current index only, never all devices).
+    """
+    random.seed(seed)
+    np.random.seed(seed & 0xFFFFFFFF)
+    torch.default_generator.manual_seed(seed)
+    if device is not None and device.type not in ("cpu", "meta"):
+        _device_generator(device).manual_seed(seed)
+
+
+def step_seeder(stream: Stream, seed: int, rank: int, device: torch.device) -> Callable[[int], None]:
+    """Return ``seed_step(position)``, which sets the generators for one position of a stream.
+
+    Everything that does not change with the position is looked up here, once.
+    """
+    seed_python = random.seed
+    seed_numpy = np.random.seed
+    seed_torch = torch.default_generator.manual_seed
+    seed_device = None if device.type in ("cpu", "meta") else _device_generator(device).manual_seed
+
+    def seed_step(position: int) -> None:
+        mixed = mix(stream, seed, rank, position)
+        seed_python(mixed)
+        seed_numpy(mixed & 0xFFFFFFFF)
+        seed_torch(mixed)
+        if seed_device is not None:
+            seed_device(mixed)
+
+    return seed_step
+
+
+def _device_generator(device: torch.device) -> torch.Generator:
+    module = torch.get_device_module(device)
+    if device.type == "mps":
+        generator: torch.Generator = torch.mps._get_default_mps_generator()
+        return generator
+    index = module.current_device() if device.index is None else device.index
+    if not module.is_initialized():
+        module.init()  # the tuple of generators is filled by it
+    generator = module.default_generators[index]
+    return generator
