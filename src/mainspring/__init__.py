@@ -1,1 +1,45 @@
-"""A training engine for PyTorch."""
+"""A training engine for PyTorch: write the model's ``forward``, mainspring does the rest."""
+
+import importlib
+from typing import Any
+
+from ._version import __version__
+
+# Where each name lives. Nothing is imported before it is asked for (PEP 562); __init__.pyi tells type checkers.
+_HOMES = {
+    "checkpoint": ("load_checkpoint", "save_checkpoint"),
+    "dataset": ("DefaultSampler", "InfiniteSampler", "default_collate", "pseudo_collate"),
+    "evaluator": ("Accuracy", "BaseMetric", "Evaluator", "StreamingMetric", "TorchMetric"),
+    "hooks": ("Hook",),
+    "logging": ("MMLogger", "MessageHub", "print_log"),
+    "model": (
+        "BaseDataPreprocessor",
+        "BaseModel",
+        "BaseModule",
+        "CutMix",
+        "ImgDataPreprocessor",
+        "MixUp",
+        "Mosaic",
+        "RandomChoice",
+    ),
+    "optim": ("AmpOptimWrapper", "OptimWrapper"),
+    "registry": ("DATASETS", "HOOKS", "LOOPS", "METRICS", "MODELS", "Registry"),
+    "runner": ("EpochBasedTrainLoop", "IterBasedTrainLoop", "LogProcessor", "Runner", "TestLoop", "ValLoop"),
+    "structures": ("BaseDataElement",),
+    "visualization": ("Visualizer",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_HOME_OF)]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOME_OF]

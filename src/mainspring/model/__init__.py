@@ -1,1 +1,26 @@
-"""model."""
+"""Models: the contract with the engine, initialisation, and what brings a batch into a model's form."""
+
+from .base_model import BaseModel
+from .base_module import BaseModule, ModuleDict, ModuleList, Sequential
+from .batch_augments import CutMix, MixUp, Mosaic, RandomChoice
+from .data_preprocessor import BaseDataPreprocessor
+from .img_data_preprocessor import ImgDataPreprocessor
+from .stack import stack_batch
+from .weight_init import *  # noqa: F403
+from .weight_init import __all__ as _initialisation
+
+__all__ = [
+    "BaseDataPreprocessor",
+    "BaseModel",
+    "BaseModule",
+    "CutMix",
+    "ImgDataPreprocessor",
+    "MixUp",
+    "ModuleDict",
+    "ModuleList",
+    "Mosaic",
+    "RandomChoice",
+    "Sequential",
+    "stack_batch",
+    *_initialisation,
+]

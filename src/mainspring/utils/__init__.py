@@ -2,12 +2,14 @@
 
 from .files import atomic_write
 from .imports import require
+from .manager import ManagerMixin
 from .names import did_you_mean, nearest
 from .nested import apply_to
 from .options import check_type, options_from
 from .random import Stream, mix, seed_generators, step_seeder
 
 __all__ = [
+    "ManagerMixin",
     "Stream",
     "apply_to",
     "atomic_write",

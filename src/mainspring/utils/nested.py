@@ -29,7 +29,7 @@ def apply_to(data: Any, condition: Callable[[Any], bool], function: Callable[[An
         return tuple(items) if type(data) is tuple else type(data)(items)
     if isinstance(data, list):
         items = [apply_to(item, condition, function) for item in data]
-        return items if type(data) is list else type(data)(items)  # type: ignore[call-arg]
+        return items if type(data) is list else type(data)(items)
     return data
 
 

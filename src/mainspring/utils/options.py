@@ -72,9 +72,7 @@ def check_type(value: Any, expected: Any, path: str) -> None:
     type is looked at.
     """
     if not _fits(value, expected):
-        raise TypeError(
-            f"{path} must be {_describe(expected)}, but it is {value!r} ({type(value).__name__})."
-        )
+        raise TypeError(f"{path} must be {_describe(expected)}, but it is {value!r} ({type(value).__name__}).")
 
 
 def _fits(value: Any, expected: Any) -> bool:

@@ -1,0 +1,234 @@
+"""Reading checkpoints, without ever running what is in them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from logging import Logger
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..logging import print_log
+from ..utils import nearest
+
+__all__ = [
+    "CheckpointError",
+    "find_latest_checkpoint",
+    "load_checkpoint",
+    "load_state_dict",
+    "load_weights",
+    "read_checkpoint",
+]
+
+MapLocation = str | torch.device | dict[str, str] | Callable[..., Any] | None
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is damaged, not one at all, or does not fit the model."""
+
+
+def read_checkpoint(
+    filename: str | os.PathLike[str], map_location: MapLocation = "cpu", *, trust: bool = False
+) -> dict[str, Any]:
+    """Read a checkpoint file into a dict.
+
+    Args:
+        filename: A local path to what :func:`save_checkpoint` or ``torch.save`` wrote.
+        map_location: As for ``torch.load``.
+        trust: Unpickle objects of any class, which RUNS CODE that the file names. Only for files whose author
+            you trust as you trust a program of theirs.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: It is damaged, holds objects that are not plain, or is no dict.
+    """
+    path = Path(filename)
+    if not path.is_file():
+        beside = nearest(path.name, [p.name for p in path.parent.glob("*.pth")]) if path.parent.is_dir() else []
+        hint = f" Beside it lies {beside[0]!r}." if beside else ""
+        raise FileNotFoundError(f"There is no checkpoint {str(path)!r}.{hint}")
+    _check_whole(path)
+    try:
+        checkpoint = torch.load(path, map_location=map_location, weights_only=not trust)
+    except pickle.UnpicklingError as error:
+        # torch's own text goes on for lines about how to allow it; its second line names the object.
+        refused = re.search(r"(?:GLOBAL|global|class) ([\w.]+)", str(error))
+        what = f"an object of {refused[1]}" if refused else "something that is not plain data"
+        raise CheckpointError(
+            f"{str(path)!r} holds {what}, and building it would run code from the file. If you trust where the"
+            " file comes from, read it with trust=True."
+        ) from error
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{str(path)!r} cannot be read as a checkpoint; it is damaged: {error}") from error
+    if not isinstance(checkpoint, Mapping):
+        raise CheckpointError(
+            f"{str(path)!r} holds a {type(checkpoint).__name__}, but a checkpoint is a dict, of weights or with"
+            " the key 'state_dict'."
+        )
+    return dict(checkpoint)
+
+
+def _check_whole(path: Path) -> None:
+    """Check lengths and the checksum of every entry, as far as a ZIP has them."""
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            start = file.read(4)
+        if start == b"PK\x03\x04" or not start:
+            raise CheckpointError(f"{str(path)!r} is cut short: its end is missing. Use an older checkpoint.")
+        return  # torch's format before 1.6
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+        raise CheckpointError(f"{str(path)!r} is damaged: {error}. Use an older checkpoint.") from error
+    if damaged is not None:
+        raise CheckpointError(
+            f"{str(path)!r} is damaged: the checksum of its entry {damaged!r} is wrong. Use an older checkpoint."
+        )
+
+
+def load_state_dict(
+    module: nn.Module,
+    state_dict: Mapping[str, Any],
+    strict: bool = False,
+    logger: Logger | str | None = None,
+    *,
+    source: str = "the state dict",
+) -> None:
+    """Load weights into a module.
+
+    Args:
+        module: Receives the weights.
+        state_dict: Its weights by name.
+        strict: Names and shapes must agree exactly. Otherwise what fits is loaded, and one warning lists the
+            missing and the unexpected names and the shapes that differ.
+        logger: Where the warning goes, as for ``print_log``.
+        source: What the weights come from, for messages.
+
+    Raises:
+        CheckpointError: ``strict`` and something differs; or not one name fits.
+    """
+    own = module.state_dict()
+    missing = [key for key in own if key not in state_dict]
+    unexpected = [key for key in state_dict if key not in own]
+    wrong_shape = [
+        f"{key}: {tuple(state_dict[key].shape)} given, {tuple(value.shape)} expected"
+        for key, value in own.items()
+        if isinstance(value, torch.Tensor)
+        and isinstance(state_dict.get(key), torch.Tensor)
+        and state_dict[key].shape != value.shape
+    ]
+    findings = [
+        f"{title} ({len(names)}): {', '.join(names)}"
+        for title, names in (
+            ("missing", missing),
+            ("not in the model", unexpected),
+            ("other shapes", wrong_shape),
+        )
+        if names
+    ]
+    report = f"The weights in {source} do not fit {type(module).__name__}.\n  " + "\n  ".join(findings)
+    if findings and strict:
+        raise CheckpointError(f"{report}\nLoad what fits with strict=False, or rename keys with revise_keys.")
+    if own and len(missing) == len(own):
+        raise CheckpointError(
+            f"{report}\nNot one name fits. Rename keys with revise_keys=[(pattern, replacement)], if only a prefix differs."
+        )
+    if findings:
+        print_log(report, logger=logger, level=30)
+    skipped = {line.partition(":")[0] for line in wrong_shape}
+    fitting = {key: value for key, value in state_dict.items() if key not in skipped}
+    metadata = getattr(state_dict, "_metadata", None)
+    if metadata is not None:
+        fitting = _WithMetadata(fitting, metadata)
+    module.load_state_dict(fitting, strict=False)
+
+
+class _WithMetadata(dict[str, Any]):
+    """A state dict with the version numbers that modules leave in one."""
+
+    def __init__(self, items: Mapping[str, Any], metadata: Any) -> None:
+        super().__init__(items)
+        self._metadata = metadata
+
+    def copy(self) -> _WithMetadata:
+        return _WithMetadata(self, self._metadata)
+
+
+def load_checkpoint(
+    model: nn.Module,
+    filename: str | os.PathLike[str],
+    map_location: MapLocation = "cpu",
+    strict: bool = False,
+    logger: Logger | str | None = None,
+    revise_keys: Iterable[tuple[str, str]] = ((r"^module\.", ""),),
+    *,
+    trust: bool = False,
+) -> dict[str, Any]:
+    """Read a checkpoint file and load its weights into a model.
+
+    Args:
+        model: Receives the weights.
+        filename: The file; its weights stand under ``'state_dict'`` or are the whole file.
+        map_location: As for ``torch.load``.
+        strict: See :func:`load_state_dict`.
+        logger: Where warnings go, as for ``print_log``.
+        revise_keys: Pairs of a regular expression and its replacement, applied in order to every name.
+        trust: See :func:`read_checkpoint`.
+
+    Returns:
+        The whole checkpoint.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: It is damaged, unsafe, or does not fit.
+    """
+    checkpoint = read_checkpoint(filename, map_location, trust=trust)
+    load_weights(model, checkpoint, strict, logger, revise_keys, source=repr(str(filename)))
+    return checkpoint
+
+
+def load_weights(
+    model: nn.Module,
+    checkpoint: Mapping[str, Any],
+    strict: bool = False,
+    logger: Logger | str | None = None,
+    revise_keys: Iterable[tuple[str, str]] = ((r"^module\.", ""),),
+    *,
+    source: str = "the checkpoint",
+) -> None:
+    """Load the weights of a checkpoint that has been read; the arguments are those of :func:`load_checkpoint`."""
+    weights = checkpoint.get("state_dict", checkpoint)
+    renamed = {_rename(key, revise_keys): value for key, value in weights.items()}
+    metadata = getattr(weights, "_metadata", None)
+    named: Mapping[str, Any] = renamed if metadata is None else _WithMetadata(renamed, metadata)
+    load_state_dict(model, named, strict, logger, source=source)
+
+
+def _rename(key: str, revise_keys: Iterable[tuple[str, str]]) -> str:
+    for pattern, replacement in revise_keys:
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+def find_latest_checkpoint(path: str | os.PathLike[str]) -> str | None:
+    """Return the checkpoint of a directory from which a run should go on, or None where there is none.
+
+    It is the one that the file ``last_checkpoint`` names, which is looked for in this directory only, wherever
+    the run was when it wrote the name; without that file, the newest ``epoch_*.pth`` or ``iter_*.pth``.
+    """
+    directory = Path(path)
+    pointer = directory / "last_checkpoint"
+    if pointer.is_file():
+        named = directory / Path(pointer.read_text(encoding="utf-8").strip()).name
+        if named.is_file():
+            return str(named)
+    found = [p for pattern in ("epoch_*.pth", "iter_*.pth") for p in directory.glob(pattern)]
+    newest = max(found, key=lambda p: (p.stat().st_mtime_ns, p.name), default=None)
+    return None if newest is None else str(newest)

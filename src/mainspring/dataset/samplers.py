@@ -1,0 +1,146 @@
+"""The order of the data: a function of the seed and the epoch, never of what was drawn before."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import Sampler
+
+from ..dist import get_dist_info, sync_random_seed
+from ..registry import DATA_SAMPLERS
+from ..utils import Stream, mix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sized
+
+__all__ = ["DefaultSampler", "InfiniteSampler"]
+
+
+@DATA_SAMPLERS.register_module()
+class DefaultSampler(Sampler[int]):
+    """One pass over a data set, divided among the ranks: rank ``r`` of ``w`` takes every ``w``-th index from
+    ``r``.
+
+    Args:
+        dataset: Anything with a length.
+        shuffle: A new order for each epoch; otherwise 0, 1, 2, ...
+        seed: Seed of the order, the same on all ranks; by default rank 0 draws one for all.
+        round_up: Repeat the first indices at the end, so that all ranks have the same number. Otherwise some
+            ranks may have one less.
+
+    Raises:
+        TypeError: ``dataset`` has no length.
+        ValueError: ``dataset`` is empty.
+
+    >>> sampler = DefaultSampler(range(5), seed=0)
+    >>> first = list(sampler)
+    >>> sorted(first), list(sampler) == first
+    ([0, 1, 2, 3, 4], True)
+    >>> sampler.set_epoch(1)
+    >>> list(sampler) == first
+    False
+    """
+
+    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None, round_up: bool = True) -> None:
+        self._size = _size_of(dataset, type(self).__name__)
+        self.rank, self.world_size = get_dist_info()
+        self.dataset = dataset
+        self.shuffle = shuffle
+        self.seed = int(sync_random_seed() if seed is None else seed)
+        self.epoch = 0
+        self.round_up = round_up
+        if round_up:
+            self.num_samples = math.ceil(self._size / self.world_size)
+            self.total_size = self.num_samples * self.world_size
+        else:
+            self.num_samples = len(range(self.rank, self._size, self.world_size))
+            self.total_size = self._size
+
+    def __iter__(self) -> Iterator[int]:
+        positions = torch.arange(self.rank, self.total_size, self.world_size) % self._size
+        return iter(_order(self._size, self.shuffle, self.seed, self.epoch)[positions].tolist())
+
+    def __len__(self) -> int:
+        """Return the number of indices of this rank."""
+        return self.num_samples
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch the next pass belongs to: each has an order of its own."""
+        self.epoch = int(epoch)
+
+
+@DATA_SAMPLERS.register_module()
+class InfiniteSampler(Sampler[int]):
+    """Passes over a data set without end, divided among the ranks index by index.
+
+    The ``k``-th pass has an order of its own, from the seed and ``k``. A new ``iter()`` begins at
+    :attr:`start_index`.
+
+    Args:
+        dataset: Anything with a length.
+        shuffle: A new order for each pass; otherwise 0, 1, 2, ...
+        seed: Seed of the order, the same on all ranks; by default rank 0 draws one for all.
+
+    Raises:
+        TypeError: ``dataset`` has no length.
+        ValueError: ``dataset`` is empty.
+
+    >>> from itertools import islice
+    >>> list(islice(InfiniteSampler(range(3), shuffle=False), 5))
+    [0, 1, 2, 0, 1]
+    """
+
+    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None) -> None:
+        self.size = _size_of(dataset, type(self).__name__)
+        self.rank, self.world_size = get_dist_info()
+        self.dataset = dataset
+        self.shuffle = shuffle
+        self.seed = int(sync_random_seed() if seed is None else seed)
+        self.start_index = 0
+        """How many indices of this rank the next ``iter()`` leaves out; set by :meth:`seek`."""
+
+    def __iter__(self) -> Iterator[int]:
+        position = self.rank + self.start_index * self.world_size  # in the stream that all ranks share
+        while True:
+            number, within = divmod(position, self.size)
+            indices = _order(self.size, self.shuffle, self.seed, number)[within :: self.world_size].tolist()
+            yield from indices
+            position += len(indices) * self.world_size
+
+    def __len__(self) -> int:
+        """Return the size of the data set, since the sampler itself has no end."""
+        return self.size
+
+    def seek(self, position: int) -> None:
+        """Let the next ``iter()`` begin where this rank has drawn ``position`` indices, in constant time."""
+        if position < 0:
+            raise ValueError(f"The position in the stream must be 0 or more, but it is {position}.")
+        self.start_index = int(position)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Do nothing: the stream has passes of its own and knows no epochs."""
+
+
+def _size_of(dataset: Any, sampler: str) -> int:
+    try:
+        size = len(dataset)
+    except TypeError as error:
+        raise TypeError(
+            f"{sampler} draws indices, so the data set needs a length, but {type(dataset).__name__} has "
+            "none. Give it a __len__, or make it an IterableDataset and leave out the sampler."
+        ) from error
+    if size == 0:
+        raise ValueError(
+            f"{sampler} got an empty data set: len({type(dataset).__name__}) is 0. "
+            "Check the path of its files and what its filters leave over."
+        )
+    return size
+
+
+def _order(size: int, shuffle: bool, seed: int, epoch: int) -> torch.Tensor:
+    if not shuffle:
+        return torch.arange(size)
+    generator = torch.Generator().manual_seed(mix(Stream.ORDER, seed, epoch))
+    return torch.randperm(size, generator=generator)

@@ -1,0 +1,140 @@
+"""Classification accuracy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..registry import METRICS
+from .samples import describe, find_pair
+from .streaming import StreamingMetric
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Accuracy"]
+
+
+@METRICS.register_module()
+class Accuracy(StreamingMetric):
+    """The share of samples whose label is among the ``k`` highest scores, in percent.
+
+    The answers are ``accuracy/top1``, ``accuracy/top5`` and so on. What predict mode returns may be a tuple
+    ``(scores, labels)``, a dict of such columns, or a list with a dict or ``BaseDataElement`` for each
+    sample.
+
+    Args:
+        topk: One ``k`` or several.
+        pred_key: Name or position of the predictions: scores (floating point, shape ``[N, classes]``) or
+            predicted labels (integers, shape ``[N]``), the latter for ``topk=1`` only. By default the first
+            of a tuple of two; in a dict ``pred_score``, ``pred_scores``, ``scores``, ``pred_label`` or
+            ``pred_labels``.
+        target_key: Name or position of the labels: integers from 0, shape ``[N]``. By default the second; in
+            a dict ``gt_label``, ``gt_labels``, ``label``, ``labels``, ``target`` or ``targets``.
+        prefix: Put before the names of the answers, with a slash.
+
+    Raises:
+        ValueError: ``topk`` is no positive number; a key is missing; shapes do not fit; or, when computed,
+            there was no sample, or there were labels that no class has.
+        TypeError: Predictions or labels have a type that cannot be used.
+
+    >>> metric = Accuracy(topk=(1, 2))
+    >>> scores = torch.tensor([[0.1, 0.7, 0.2], [0.6, 0.3, 0.1]])
+    >>> metric.process(None, (scores, torch.tensor([1, 1])))
+    >>> metric.evaluate(size=2)
+    {'accuracy/top1': 50.0, 'accuracy/top2': 100.0}
+    """
+
+    default_prefix = "accuracy"
+
+    def __init__(
+        self,
+        topk: int | Sequence[int] = 1,
+        pred_key: str | int | None = None,
+        target_key: str | int | None = None,
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(prefix)
+        self.topk = (topk,) if isinstance(topk, int) else tuple(topk)
+        if not self.topk or not all(type(k) is int and k > 0 for k in self.topk):
+            raise ValueError(f"topk must be a positive integer or several, such as (1, 5), but it is {topk!r}.")
+        self.pred_key = pred_key
+        self.target_key = target_key
+        self.reset()
+
+    def reset(self) -> None:
+        """Set the counters to zero."""
+        self.samples = 0
+        self.correct = torch.zeros(len(self.topk), dtype=torch.int64)
+        self.out_of_range = torch.zeros((), dtype=torch.int64)
+
+    def update(self, data_batch: Any, data_samples: Any) -> None:
+        """Count the correct predictions of one batch, on their device."""
+        predictions, labels = find_pair(data_samples, self.pred_key, self.target_key, "Accuracy")
+        labels = _as_labels(labels, "the labels")
+        if _are_scores(predictions):
+            ranked, bad = self._rank(predictions, labels)
+        else:
+            ranked, bad = _as_labels(predictions, "the predictions")[:, None], labels < 0
+            if self.topk != (1,):
+                raise ValueError(
+                    f"Accuracy with topk={self.topk} needs scores of shape [N, classes], but the predictions "
+                    f"are labels: {describe(predictions)}."
+                )
+        if len(ranked) != len(labels):
+            raise ValueError(
+                f"Accuracy got {len(ranked)} predictions and {len(labels)} labels: "
+                f"{describe(predictions)} and {describe(labels)}."
+            )
+        hits = ranked == labels[:, None]
+        correct = torch.stack([hits[:, :k].sum() for k in self.topk])
+        self.samples += len(labels)
+        self.correct = self.correct.to(correct.device, non_blocking=True) + correct
+        self.out_of_range = self.out_of_range.to(correct.device, non_blocking=True) + bad.sum()
+
+    def _rank(self, scores: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the classes by descending score, and which labels no class has."""
+        classes = scores.shape[1]
+        if max(self.topk) > classes:
+            raise ValueError(
+                f"Accuracy with topk={self.topk} needs {max(self.topk)} classes, but there are only "
+                f"{classes}: the scores are {describe(scores)}."
+            )
+        return scores.topk(max(self.topk), dim=1).indices, (labels < 0) | (labels >= classes)
+
+    def merge(self, others: Sequence[Accuracy]) -> None:
+        """Add the counters of others."""
+        for other in others:
+            self.samples += other.samples
+            self.correct = self.correct + other.correct
+            self.out_of_range = self.out_of_range + other.out_of_range
+
+    def compute(self) -> dict[str, float]:
+        """Return the accuracy for each ``k``, in percent."""
+        if self.samples == 0:
+            raise ValueError("Accuracy has seen no sample: the data loader gave no batch.")
+        *correct, out_of_range = torch.cat([self.correct, self.out_of_range[None]]).tolist()
+        if out_of_range:
+            raise ValueError(
+                f"Accuracy: {out_of_range} of {self.samples} labels are below 0, or not below the number of "
+                "classes. Labels are counted from 0; make the model's classes and the data set's agree."
+            )
+        return {f"top{k}": 100 * hits / self.samples for k, hits in zip(self.topk, correct, strict=True)}
+
+
+def _are_scores(predictions: Any) -> bool:
+    return isinstance(predictions, torch.Tensor) and predictions.ndim == 2 and predictions.is_floating_point()
+
+
+def _as_labels(labels: Any, name: str) -> torch.Tensor:
+    """Return integers of shape [N]; a last dimension of size 1 is taken away."""
+    if isinstance(labels, torch.Tensor):
+        flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+        integers = not (flat.is_floating_point() or flat.is_complex() or flat.dtype == torch.bool)
+        if flat.ndim == 1 and integers:
+            return flat
+    wanted = "integers of shape [N]"
+    if name == "the predictions":
+        wanted = f"scores (floating point, shape [N, classes]) or labels ({wanted})"
+    raise TypeError(f"Accuracy: {name} must be {wanted}, but they are {describe(labels)}.")

@@ -1,0 +1,150 @@
+"""Several metrics as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from ..registry import EVALUATOR, FUNCTIONS, METRICS, build
+from .metric import Metric
+from .samples import with_dicts
+
+__all__ = ["Evaluator"]
+
+
+@EVALUATOR.register_module()
+class Evaluator:
+    """Hands predictions to metrics and puts their answers together.
+
+    Args:
+        metrics: A metric, a config dict for ``METRICS``, or a sequence of these.
+
+    Raises:
+        TypeError: One of them is no metric.
+        ValueError: There is none.
+
+    >>> from mainspring.evaluator import Accuracy
+    >>> import torch
+    >>> evaluator = Evaluator([Accuracy(), dict(type="Accuracy", topk=2, prefix="again")])
+    >>> evaluator.process((torch.tensor([[0.2, 0.8], [0.9, 0.1]]), torch.tensor([1, 1])))
+    >>> evaluator.evaluate(size=2)
+    {'accuracy/top1': 50.0, 'again/top2': 100.0}
+    """
+
+    def __init__(self, metrics: Metric | Mapping[str, Any] | Sequence[Metric | Mapping[str, Any]]) -> None:
+        given = [metrics] if isinstance(metrics, (Mapping, str)) or not isinstance(metrics, Sequence) else metrics
+        if not given:
+            raise ValueError("Evaluator got an empty list of metrics; give at least one, or leave the evaluator out.")
+        self.metrics: list[Metric] = []
+        for number, item in enumerate(given):
+            metric = build(item, METRICS)
+            if not isinstance(metric, Metric):
+                raise TypeError(
+                    f"metrics[{number}] is {metric!r} ({type(metric).__name__}), which is no metric. Give a "
+                    "BaseMetric, a StreamingMetric, a config such as dict(type='Accuracy'), or an object "
+                    "with process, evaluate and dataset_meta."
+                )
+            self.metrics.append(metric)
+        self._dataset_meta: dict[str, Any] | None = None
+
+    @property
+    def dataset_meta(self) -> dict[str, Any] | None:
+        """What the data set says about itself; setting it hands it on to each metric."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict[str, Any] | None) -> None:
+        self._dataset_meta = dataset_meta
+        for metric in self.metrics:
+            metric.dataset_meta = dataset_meta
+
+    def process(self, data_samples: Any, data_batch: Any = None) -> None:
+        """Hand what the model predicted for one batch to each metric.
+
+        Args:
+            data_samples: What the model's predict mode returned. Each ``BaseDataElement`` in a list or tuple
+                becomes a dict; anything else reaches the metrics as it is.
+            data_batch: The batch, as it came from the loader.
+        """
+        samples = with_dicts(data_samples)
+        for metric in self.metrics:
+            metric.process(data_batch, samples)
+
+    def evaluate(self, size: int) -> dict[str, Any]:
+        """Return the answers of all metrics and begin anew.
+
+        Args:
+            size: Number of samples in the data set, by which the metrics leave out what samplers repeat.
+
+        Raises:
+            ValueError: A metric answers nothing, or two metrics answer with one key.
+        """
+        answers: dict[str, Any] = {}
+        source: dict[str, str] = {}
+        for metric in self.metrics:
+            name = type(metric).__name__
+            for key, value in _answers(metric, size).items():
+                if key in answers:
+                    raise ValueError(
+                        f"The metrics {source[key]} and {name} both answer with {key!r}. "
+                        f"Give one of them another prefix: {name}(prefix='...')."
+                    )
+                answers[key] = value
+                source[key] = name
+        return answers
+
+    def offline_evaluate(
+        self, data_samples: Iterable[Any], data: Sequence[Any] | None = None, chunk_size: int = 1
+    ) -> dict[str, Any]:
+        """Evaluate predictions that were made earlier.
+
+        Args:
+            data_samples: One element for each sample: a dict, a ``BaseDataElement``, or whatever the metrics
+                take.
+            data: The samples of the data set, in the same order; batches of them reach the metrics as
+                ``data_batch``, made by ``pseudo_collate``.
+            chunk_size: How many samples the metrics get at a time.
+
+        Raises:
+            ValueError: ``data`` and ``data_samples`` differ in length, or ``chunk_size`` is below 1.
+        """
+        if chunk_size < 1:
+            raise ValueError(f"chunk_size must be 1 or more, but it is {chunk_size}.")
+        if data is not None:
+            data_samples = list(data_samples)
+            if len(data_samples) != len(data):
+                raise ValueError(
+                    f"There must be one element of data for each of data_samples, but data has {len(data)} "
+                    f"and data_samples has {len(data_samples)}."
+                )
+        batches = None if data is None else _chunks(data, chunk_size)
+        size = 0
+        for chunk in _chunks(data_samples, chunk_size):
+            size += len(chunk)
+            self.process(chunk, None if batches is None else _collate(next(batches)))
+        return self.evaluate(size)
+
+
+def _answers(metric: Metric, size: int) -> Mapping[str, Any]:
+    answers: Any = metric.evaluate(size)
+    if isinstance(answers, Mapping) and answers:
+        return answers
+    got = "an empty dict" if isinstance(answers, Mapping) else f"{answers!r} ({type(answers).__name__})"
+    raise ValueError(
+        f"The metric {type(metric).__name__} answered with {got}. It must answer with a dict of at least one "
+        "name and number, such as {'accuracy': 97.5}; look at what its compute_metrics or compute returns."
+    )
+
+
+def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _collate(samples: list[Any]) -> Any:
+    pseudo_collate = FUNCTIONS.get("pseudo_collate")  # by name, since data sets stand on the same floor
+    if pseudo_collate is None:
+        raise KeyError("pseudo_collate is not registered in FUNCTIONS.")
+    return pseudo_collate(samples)

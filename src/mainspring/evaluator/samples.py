@@ -1,0 +1,183 @@
+"""Where predictions and targets lie in what a model's predict mode returns.
+
+There are two layouts. A list has one element for each sample, a dict or a tuple. A tuple or a dict has
+columns: its elements hold the whole batch, as ``(scores, labels)`` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..structures import BaseDataElement
+from ..utils import did_you_mean
+
+__all__ = ["as_rows", "count_samples", "describe", "find_pair", "first_samples", "with_dicts"]
+
+Key = str | int | None
+
+PREDICTION_KEYS = ("pred_score", "pred_scores", "scores", "pred_label", "pred_labels")
+TARGET_KEYS = ("gt_label", "gt_labels", "label", "labels", "target", "targets")
+
+
+def find_pair(data_samples: Any, pred_key: Key, target_key: Key, metric: str) -> tuple[Any, Any]:
+    """Return the predictions and the targets of a batch.
+
+    Args:
+        data_samples: What the model's predict mode returned.
+        pred_key: Name or position of the predictions; by default the first of a tuple of two, or the first of
+            ``PREDICTION_KEYS`` that a dict has.
+        target_key: The same for the targets: the second, or the first of ``TARGET_KEYS``.
+        metric: Who asks, for the messages.
+
+    Returns:
+        Each a tensor where it can be one: tensors, arrays and numbers of single samples are stacked, and the
+        targets are on the device of the predictions. Strings, dicts, and tensors of different shapes stay in
+        a list.
+
+    Raises:
+        TypeError: The layout is none of those that the module's docstring names.
+        ValueError: A key is missing.
+    """
+    samples = as_rows(data_samples)
+    first = samples[0] if isinstance(samples, list) and samples else samples
+    if not isinstance(first, (tuple, Mapping)):
+        raise TypeError(
+            f"{metric} finds no predictions and targets in what the model's predict mode returned: "
+            f"{describe(data_samples)}. Return a tuple such as (scores, labels), a dict of such columns, or "
+            "a list with a dict or BaseDataElement for each sample."
+        )
+    predictions = _column(samples, _choose(first, pred_key, 0, "pred_key", metric), metric)
+    targets = _column(samples, _choose(first, target_key, 1, "target_key", metric), metric)
+    if isinstance(predictions, torch.Tensor) and isinstance(targets, torch.Tensor):
+        targets = targets.to(predictions.device, non_blocking=True)
+    return predictions, targets
+
+
+def describe(value: Any) -> str:
+    """Say in a few words what a value is.
+
+    >>> describe((torch.zeros(2, 3), ["a", "b"]))
+    'a tuple of (a float32 tensor of shape [2, 3], a list of 2 str)'
+    """
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        kind = "tensor" if isinstance(value, torch.Tensor) else "array"
+        return f"a {str(value.dtype).removeprefix('torch.')} {kind} of shape {list(value.shape)}"
+    if isinstance(value, tuple):
+        return f"a tuple of ({', '.join(describe(item) for item in value[:4])}{', ...' * (len(value) > 4)})"
+    if isinstance(value, list):
+        return f"a list of {len(value)} {type(value[0]).__name__}" if value else "an empty list"
+    if isinstance(value, Mapping):
+        return f"a dict with the keys {', '.join(map(repr, value))}"
+    return "None" if value is None else f"an object of class {type(value).__name__}"
+
+
+def with_dicts(data_samples: Any) -> Any:
+    """Turn each ``BaseDataElement`` in a list or tuple into a dict; return anything else as it is."""
+    if isinstance(data_samples, (list, tuple)) and any(isinstance(s, BaseDataElement) for s in data_samples):
+        return [s.to_dict() if isinstance(s, BaseDataElement) else s for s in data_samples]
+    return data_samples
+
+
+def as_rows(data_samples: Any) -> Any:
+    """Do as :func:`with_dicts`, and make a list of a tuple of dicts: it has no columns."""
+    data_samples = with_dicts(data_samples)
+    if isinstance(data_samples, tuple) and all(isinstance(item, Mapping) for item in data_samples):
+        return list(data_samples)
+    return data_samples
+
+
+def _choose(first: Any, key: Key, position: int, argument: str, metric: str) -> str | int:
+    """Return the key to use, by the first sample (or by the columns)."""
+    if isinstance(first, Mapping):
+        keys = list(first)
+        if key is None:
+            known = TARGET_KEYS if position else PREDICTION_KEYS
+            found = next((name for name in known if name in first), None)
+            if found is not None:
+                return found
+            raise ValueError(
+                f"{metric} looks for {', '.join(map(repr, known))} and finds only "
+                f"{', '.join(map(repr, keys))}. Name the right one with {argument}=..."
+            )
+        if key in first:
+            return key
+        raise ValueError(
+            f"{metric} finds no {argument}={key!r}.{did_you_mean(str(key), map(str, keys))} There is {describe(first)}."
+        )
+    if key is None and len(first) == 2:
+        return position
+    if isinstance(key, int) and -len(first) <= key < len(first):
+        return key
+    raise ValueError(
+        f"{metric} got {describe(first)} and {argument}={key!r}. By default a tuple is (predictions, "
+        f"targets); otherwise give {argument} a position from 0 to {len(first) - 1}."
+    )
+
+
+def _column(samples: Any, key: Any, metric: str) -> Any:
+    if not isinstance(samples, list):
+        return _joined(samples[key])
+    try:
+        return _joined([sample[key] for sample in samples])
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"{metric} found {key!r} in the first sample of a batch, but not in all of them.") from error
+
+
+def _joined(column: Any) -> Any:
+    """Return a column as one tensor where that is possible."""
+    if isinstance(column, np.ndarray) and column.dtype.kind in "biuf":
+        return torch.from_numpy(column)
+    if not isinstance(column, (list, tuple)) or not column:
+        return column
+    if all(isinstance(item, (bool, int, float, np.number, np.bool_)) for item in column):
+        return torch.tensor([item.item() if isinstance(item, np.generic) else item for item in column])
+    items = [torch.from_numpy(item) if isinstance(item, np.ndarray) else item for item in column]
+    if all(isinstance(item, torch.Tensor) and item.shape == items[0].shape for item in items):
+        return torch.stack(items)
+    return column
+
+
+def _columns(samples: Any) -> Sequence[Any]:
+    if isinstance(samples, Mapping):
+        return list(samples.values())
+    return samples if isinstance(samples, tuple) else [samples]
+
+
+def _length(column: Any) -> int | None:
+    if isinstance(column, (torch.Tensor, np.ndarray)):
+        return column.shape[0] if column.ndim else None
+    return len(column) if isinstance(column, (list, tuple)) else None
+
+
+def count_samples(samples: Any) -> int:
+    """Return how many samples there are, without asking the device.
+
+    Raises:
+        TypeError: It cannot be told.
+    """
+    lengths = (_length(column) for column in _columns(samples))
+    count = next((length for length in lengths if length is not None), None)
+    if count is None:
+        raise TypeError(
+            f"Cannot tell how many samples there are in what the model's predict mode returned: "
+            f"{describe(samples)}. Return a list with one element for each, or a tuple or dict of columns."
+        )
+    return count
+
+
+def first_samples(samples: Any, count: int) -> Any:
+    """Return the first ``count`` samples; what is no column of the batch stays whole."""
+    total = count_samples(samples)
+
+    def cut(column: Any) -> Any:
+        return column[:count] if _length(column) == total else column
+
+    if isinstance(samples, Mapping):
+        return {key: cut(column) for key, column in samples.items()}
+    if isinstance(samples, tuple):
+        return tuple(cut(column) for column in samples)
+    return cut(samples)

@@ -1,0 +1,244 @@
+"""When checkpoints are written, and which are kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..dist import is_main_process
+from ..registry import HOOKS
+from ..utils import did_you_mean
+from .hook import Hook
+
+if TYPE_CHECKING:
+    from ..runner import Runner
+
+__all__ = ["CheckpointHook"]
+
+_GREATER = ("acc", "top", "AR@", "auc", "precision", "recall", "f1", "mAP", "mDice", "mIoU", "mAcc", "aAcc")
+_LESS = ("loss", "error")
+
+
+@HOOKS.register_module()
+class CheckpointHook(Hook):
+    """Saves checkpoints at intervals, at the end, and whenever a validation is the best so far.
+
+    Args:
+        interval: Epochs, or iterations, from one checkpoint to the next; -1 for none but the last and the best.
+        by_epoch: Whether ``interval`` counts epochs; files are called ``epoch_N.pth`` or ``iter_N.pth``.
+        save_optimizer: Save the optimizer's state too, without which no run can be resumed.
+        save_param_scheduler: Save the schedules' state too.
+        out_dir: Where the files go; by default the run's work directory. In any other directory a folder of the
+            work directory's name is made.
+        max_keep_ckpts: How many of the interval's checkpoints are kept, the newest; -1 for all.
+        save_last: Save at the end of the run, whatever the interval.
+        save_best: The metric to watch, such as ``'accuracy/top1'``, or several; ``'auto'`` for the first that a
+            validation answers. The best checkpoint so far is kept as ``best_<metric>_epoch_N.pth``.
+        rule: ``'greater'`` or ``'less'``, or one for each metric: what is better. By default it is known from the
+            metric's name.
+        greater_keys: Metrics, or parts of their names, of which the greater is better, in place of the known ones.
+        less_keys: The same for the less.
+        filename_tmpl: The name of a file, with ``{}`` for the number.
+        save_begin: Epochs, or iterations, after which the interval begins to count.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument cannot be.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(
+        self,
+        interval: int = -1,
+        by_epoch: bool = True,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        out_dir: str | Path | None = None,
+        max_keep_ckpts: int = -1,
+        save_last: bool = True,
+        save_best: str | Sequence[str] | None = None,
+        rule: str | Sequence[str] | None = None,
+        greater_keys: Sequence[str] | None = None,
+        less_keys: Sequence[str] | None = None,
+        filename_tmpl: str | None = None,
+        save_begin: int = 0,
+    ) -> None:
+        for name, number in (("interval", interval), ("max_keep_ckpts", max_keep_ckpts)):
+            if not isinstance(number, int) or isinstance(number, bool):
+                raise TypeError(f"CheckpointHook: {name} must be an integer, but it is {number!r}.")
+            if number == 0 or number < -1:
+                raise ValueError(f"CheckpointHook: {name} must be at least 1, or -1, but it is {number}.")
+        if save_begin < 0:
+            raise ValueError(f"CheckpointHook: save_begin must not be negative, but it is {save_begin}.")
+        self.interval = interval
+        self.by_epoch = by_epoch
+        self.save_optimizer = save_optimizer
+        self.save_param_scheduler = save_param_scheduler
+        self.out_dir = None if out_dir is None else Path(out_dir)
+        self.max_keep_ckpts = max_keep_ckpts
+        self.save_last = save_last
+        self.save_begin = save_begin
+        self.filename_tmpl = filename_tmpl or ("epoch_{}.pth" if by_epoch else "iter_{}.pth")
+        if self.filename_tmpl.format(1) == self.filename_tmpl.format(2):
+            raise ValueError(
+                f"CheckpointHook: filename_tmpl must have a {{}} for the number, but it is {filename_tmpl!r}."
+            )
+        self.metrics = _as_list(save_best)
+        self.greater_keys = tuple(_GREATER if greater_keys is None else _as_list(greater_keys))
+        self.less_keys = tuple(_LESS if less_keys is None else _as_list(less_keys))
+        self.rules = self._rules_of(_as_list(rule))
+        self.kept: list[str] = []
+        """File names of the interval's checkpoints that stand in the directory, the oldest first."""
+        self._validated_since_save = False
+        self.best: dict[str, dict[str, Any]] = {}
+        """For each watched metric, its best ``score``, the ``file`` that holds it, and when it was (``unit``, ``number``)."""
+
+    def directory(self, runner: Runner) -> Path:
+        """Return where the files go."""
+        if self.out_dir is None:
+            return Path(runner.work_dir)
+        return self.out_dir / Path(runner.work_dir).resolve().name
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Save, where the interval counts epochs and one is over."""
+        if self.by_epoch and (
+            self.every_n_epochs(runner, self.interval, self.save_begin)
+            or (self.save_last and self.is_last_train_epoch(runner))
+        ):
+            self._save(runner, runner.epoch + 1)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """Save, where the interval counts iterations and one is over."""
+        if not self.by_epoch and (
+            self.every_n_train_iters(runner, self.interval, self.save_begin)
+            or (self.save_last and self.is_last_train_iter(runner))
+        ):
+            self._save(runner, runner.iter + 1)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Save, where a watched metric is better than ever before."""
+        if not runner.is_training:
+            return
+        self._validated_since_save = True
+        if not self.metrics:
+            return
+        metrics = metrics or {}
+        if self.metrics == ["auto"]:
+            if not metrics:
+                raise ValueError("save_best='auto' found no metric: the validation answered none.")
+            self.metrics = [next(iter(metrics))]
+            self.rules = self._rules_of([])
+        for name, rule in zip(self.metrics, self.rules, strict=True):
+            if name not in metrics:
+                raise ValueError(
+                    f"save_best watches {name!r}, which the validation did not answer.{did_you_mean(name, metrics)}"
+                    f" It answered: {', '.join(metrics) or 'nothing'}."
+                )
+            score = float(metrics[name])
+            before = self.best.get(name)
+            better = before is None or (score > before["score"] if rule == "greater" else score < before["score"])
+            if better and not math.isnan(score):
+                self._save_best(runner, name, score)
+
+    def after_train(self, runner: Runner) -> None:
+        """Save once more what ended with a validation, so that its results are not lost, or was stopped early."""
+        number = runner.epoch if self.by_epoch else runner.iter
+        if self.save_last and (self._validated_since_save):
+            self._save(runner, number)
+
+    def _save(self, runner: Runner, number: int) -> None:
+        directory = self.directory(runner)
+        filename = self.filename_tmpl.format(number)
+        kept = [name for name in self.kept if name != filename] + [filename]
+        surplus = kept[: -self.max_keep_ckpts] if self.max_keep_ckpts > 0 else []
+        self.kept = kept[len(surplus) :]
+        runner.logger.info(f"Saving checkpoint at {number} {'epochs' if self.by_epoch else 'iterations'}")
+        self._write(runner, directory, filename)
+        self._validated_since_save = False
+        if is_main_process():
+            for name in surplus:
+                (directory / name).unlink(missing_ok=True)
+
+    def _save_best(self, runner: Runner, name: str, score: float) -> None:
+        directory = self.directory(runner)
+        unit, number = ("epoch", runner.epoch) if self.by_epoch else ("iter", runner.iter)
+        filename = f"best_{name.replace('/', '_')}_{unit}_{number}.pth"
+        before = self.best.get(name)
+        self.best[name] = {"score": score, "file": filename, "unit": unit, "number": number}
+        runner.message_hub.update_info("best_score", score)
+        runner.message_hub.update_info("best_ckpt", str(directory / filename))
+        self._write(runner, directory, filename, points=False)
+        if before is not None and before["file"] != filename and is_main_process():
+            (directory / before["file"]).unlink(missing_ok=True)
+        runner.logger.info(f"The best checkpoint with {score:0.4f} {name} at {number} {unit} is saved to {filename}.")
+
+    def _write(self, runner: Runner, directory: Path, filename: str, points: bool = True) -> None:
+        runner.save_checkpoint(
+            str(directory),
+            filename,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            by_epoch=self.by_epoch,
+        )
+        if points and is_main_process():
+            (directory / "last_checkpoint").write_text(str(directory / filename), encoding="utf-8")
+
+    def _rules_of(self, given: list[str]) -> list[str]:
+        for rule in given:
+            if rule not in ("greater", "less"):
+                raise ValueError(f"CheckpointHook: rule must be 'greater' or 'less', but it is {rule!r}.")
+        if self.metrics == ["auto"]:
+            return []
+        if len(given) == 1:
+            return given * len(self.metrics)
+        if given:
+            if len(given) != len(self.metrics):
+                raise ValueError(
+                    f"CheckpointHook: {len(given)} rules are given for {len(self.metrics)} metrics of save_best."
+                )
+            return given
+        return [self._rule_for(name) for name in self.metrics]
+
+    def _rule_for(self, name: str) -> str:
+        folded = name.lower()
+        for rule, keys in (("greater", self.greater_keys), ("less", self.less_keys)):
+            if name in keys:
+                return rule
+        for rule, keys in (("greater", self.greater_keys), ("less", self.less_keys)):
+            if any(key.lower() in folded for key in keys):
+                return rule
+        raise ValueError(
+            f"CheckpointHook: whether a greater or a less {name!r} is better cannot be told from its name; say"
+            " rule='greater' or rule='less'."
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the names of the kept files, the best scores and the watched metrics."""
+        return {
+            "kept": list(self.kept),
+            "best": {name: dict(entry) for name, entry in self.best.items()},
+            "metrics": list(self.metrics),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load what :meth:`state_dict` returned; of the best scores, those of metrics still watched."""
+        self.kept = list(state_dict["kept"])
+        if self.metrics == ["auto"] and state_dict["metrics"]:
+            self.metrics = list(state_dict["metrics"])
+            self.rules = self._rules_of([])
+        self.best = {name: dict(entry) for name, entry in state_dict["best"].items() if name in self.metrics}
+
+
+def _as_list(value: str | Sequence[str] | None) -> list[str]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else list(value)

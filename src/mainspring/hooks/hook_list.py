@@ -1,0 +1,116 @@
+"""The hooks of a run, compiled into the calls that each stage really needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from .hook import Hook, Priority, get_priority
+
+if TYPE_CHECKING:
+    from ..runner import Runner
+
+__all__ = ["HookList"]
+
+# What Hook's own methods hand a stage on to; overriding the one means acting at the other.
+_SHARED = {
+    f"{when}_{mode}_{unit}": f"_{when}_{unit}"
+    for when in ("before", "after")
+    for mode in ("train", "val", "test")
+    for unit in ("epoch", "iter")
+}
+
+
+class HookList:
+    """Hooks in the order of their priorities; those of one priority in the order of their registration.
+
+    A stage costs a call for each hook that overrides it, or sets it on the instance, and nothing for the others.
+    """
+
+    def __init__(self) -> None:
+        self._hooks: list[tuple[int, Hook]] = []
+        self._stages: dict[str, tuple[tuple[Hook, Callable[..., Any]], ...]] = {}
+        self.running: list[str] = []
+        """The stages that are being called now, the outermost first."""
+
+    def __iter__(self) -> Iterator[Hook]:
+        return (hook for _, hook in self._hooks)
+
+    def __len__(self) -> int:
+        return len(self._hooks)
+
+    def register(self, hook: Hook, priority: int | str | None = None) -> None:
+        """Insert a hook after those of the same priority; by default the priority is the hook's own.
+
+        A hook that is registered during a stage takes part in it, if its turn is still to come.
+        """
+        number = get_priority(hook.priority if priority is None else priority)
+        index = len(self._hooks)
+        while index > 0 and self._hooks[index - 1][0] > number:
+            index -= 1
+        self._hooks.insert(index, (number, hook))
+        self._stages = {}
+
+    def call(self, stage: str, runner: Runner, **kwargs: Any) -> None:
+        """Call every hook that acts at ``stage``.
+
+        An exception leaves as it is, with a note that names the hook and the stage.
+        """
+        methods = self._stages.get(stage)
+        if methods is None:
+            methods = self._compile(stage)
+        self.running.append(stage)
+        index = 0
+        while index < len(methods):
+            hook, method = methods[index]
+            index += 1
+            compiled = self._stages
+            try:
+                method(runner, **kwargs)
+            except Exception as error:
+                error.add_note(f"(raised in the hook {type(hook).__name__}, stage {stage})")
+                raise
+            if self._stages is not compiled:  # it registered a hook: go on behind it in the new order
+                methods = self._compile(stage)
+                index = 1 + next(i for i, (other, _) in enumerate(methods) if other is hook)
+        self.running.pop()
+
+    def _compile(self, stage: str) -> tuple[tuple[Hook, Callable[..., Any]], ...]:
+        found = ((hook, _acts_at(hook, stage)) for _, hook in self._hooks)
+        methods = tuple((hook, method) for hook, method in found if method is not None)
+        self._stages[stage] = methods
+        return methods
+
+    def close(self) -> None:
+        """Close every hook: the run is over, however it ended."""
+        self.running.clear()
+        for _, hook in self._hooks:
+            hook.close()
+
+    def table(self) -> str:
+        """Return which hooks act at which stage, in order, as text for the log."""
+        names = {int(member): name for name, member in Priority.__members__.items()}
+        lines = []
+        for stage in Hook.stages:
+            acting = [(n, h) for n, h in self._hooks if _acts_at(h, stage) is not None]
+            if acting:
+                lines.append(f"{stage}:")
+                lines += [f"  ({names.get(n, n):<12}) {type(h).__name__}" for n, h in acting]
+        return "\n".join(lines)
+
+
+def _acts_at(hook: Hook, stage: str) -> Callable[..., Any] | None:
+    """Return the hook's method for a stage, or None where that would only be Hook's own, which does nothing."""
+    method: Callable[..., Any] | None = getattr(hook, stage, None)
+    if method is None:
+        return None
+    if _is_own(hook, stage):
+        return method
+    shared = _SHARED.get(stage)
+    return method if shared is not None and _is_own(hook, shared) else None
+
+
+def _is_own(hook: Hook, name: str) -> bool:
+    if name in vars(hook):
+        return True
+    return getattr(type(hook), name, None) is not getattr(Hook, name, None)

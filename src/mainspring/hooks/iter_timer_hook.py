@@ -1,0 +1,71 @@
+"""How long iterations take, and how long the run will."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..registry import HOOKS
+from .hook import Hook
+
+if TYPE_CHECKING:
+    from ..runner import Runner
+
+__all__ = ["IterTimerHook"]
+
+
+@HOOKS.register_module()
+class IterTimerHook(Hook):
+    """Records the seconds from the end of an iteration to the end of the next (``time``), and of these, those
+    spent waiting for data (``data_time``); derives the seconds left (``eta`` of the message hub).
+
+    On an accelerator a step only queues work, so single times are times of queueing; over many iterations, with a
+    log line that reads results now and then, their mean is the time of an iteration.
+    """
+
+    priority = "NORMAL"
+
+    def __init__(self) -> None:
+        self._since = 0.0
+        self._seconds = 0.0
+        self._train_seconds = 0.0
+        self._first_iter = 0
+
+    def before_train(self, runner: Runner) -> None:
+        """Begin the mean from which the time left is derived."""
+        self._train_seconds = 0.0
+        self._first_iter = runner.iter
+
+    def _before_epoch(self, runner: Runner, mode: str = "train") -> None:
+        self._seconds = 0.0
+        self._since = time.perf_counter()
+
+    def _before_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, mode: str = "train") -> None:
+        waited = time.perf_counter() - self._since
+        runner.message_hub.update_scalar(f"{mode}/data_time", waited)
+
+    def _after_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Any] | Sequence[Any] | None = None,
+        mode: str = "train",
+    ) -> None:
+        now = time.perf_counter()
+        elapsed = now - self._since
+        self._since = now
+        hub = runner.message_hub
+        hub.update_scalar(f"{mode}/time", elapsed)
+        if mode == "train":
+            self._train_seconds += elapsed
+            done = runner.iter + 1
+            mean = self._train_seconds / max(done - self._first_iter, 1)
+            hub.update_info("eta", mean * (runner.max_iters - done))
+        else:
+            loop = runner.val_loop if mode == "val" else runner.test_loop
+            if loop is not None and loop.num_batches is not None:
+                self._seconds += elapsed
+                mean = self._seconds / (batch_idx + 1)
+                hub.update_info("eta", mean * (loop.num_batches - batch_idx - 1))

@@ -1,0 +1,49 @@
+"""Randomness as a function of position."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..registry import HOOKS
+from ..utils import Stream, mix, seed_generators, step_seeder
+from .hook import Hook
+
+if TYPE_CHECKING:
+    from ..runner import Runner
+
+__all__ = ["PositionSeedHook"]
+
+
+@HOOKS.register_module()
+class PositionSeedHook(Hook):
+    """Sets the generators of Python, NumPy and torch at each step, epoch and evaluation from where the run stands.
+
+    So dropout, augmentation on the device and noise are the same in a run that was stopped and resumed, and no
+    generator's state need be saved. The runner registers it first of all hooks, for its own and for users' loops.
+    """
+
+    priority = "HIGHEST"
+
+    def __init__(self) -> None:
+        self._seed_step: Callable[[int], None] = lambda iteration: None
+
+    def before_train(self, runner: Runner) -> None:
+        """Look up what does not change in a run."""
+        self._seed_step = step_seeder(Stream.STEP, runner.seed, runner.rank, runner.device)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seed what a loader draws when its pass begins: a shuffled order, the seed of its workers."""
+        seed_generators(mix(Stream.ORDER, runner.seed, runner.epoch), runner.device)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seed what the step draws: dropout, mixing, noise."""
+        self._seed_step(runner.iter)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Seed what a validation draws."""
+        seed_generators(mix(Stream.EVALUATION, runner.seed, runner.rank, runner.iter), runner.device)
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Seed what a test draws."""
+        seed_generators(mix(Stream.EVALUATION, runner.seed, runner.rank, runner.iter), runner.device)

@@ -1,0 +1,154 @@
+"""The live display of a run on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from ..dist import is_main_process
+from ..logging import get_console, set_live_display
+from ..registry import HOOKS
+from .hook import Hook
+
+if TYPE_CHECKING:
+    from ..runner import Runner
+
+__all__ = ["ProgressHook"]
+
+
+@HOOKS.register_module()
+class ProgressHook(Hook):
+    """Shows epoch, progress, speed, time left, losses and results, where the output is a terminal.
+
+    Losses are those of the last log line, so that the display never waits for the device. It is drawn from the
+    training thread, a few times a second: no other thread, hence no lock that a data loading process could inherit.
+    Elsewhere (a file, a pipe) nothing is shown, and the log lines speak.
+
+    Args:
+        seconds: The least time from one drawing to the next.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(self, seconds: float = 0.1) -> None:
+        self.seconds = seconds
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rest]}"),
+            expand=True,
+            auto_refresh=False,
+        )
+        self._task: TaskID | None = None
+        self._live: Live | None = None
+        self._drawn = 0.0
+        self._began = 0.0
+        self._results: dict[str, float] = {}
+        self._best: dict[str, float] = {}
+
+    def before_train(self, runner: Runner) -> None:
+        """Begin the display."""
+        self._open()
+
+    def before_val(self, runner: Runner) -> None:
+        """Begin the display, unless it is there."""
+        self._open()
+
+    def before_test(self, runner: Runner) -> None:
+        """Begin the display, unless it is there."""
+        self._open()
+
+    def _open(self) -> None:
+        console = get_console()
+        if self._live is not None or not is_main_process() or not (console.is_terminal and sys.stdout.isatty()):
+            return
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._live.start()
+        set_live_display(True)
+
+    def close(self) -> None:
+        """Take the display away, and leave the terminal as it was."""
+        if self._live is not None:
+            set_live_display(False)
+            self._live.stop()
+            self._live = None
+
+    def after_train(self, runner: Runner) -> None:
+        """End the display."""
+        self.close()
+
+    def after_test(self, runner: Runner) -> None:
+        """End the display."""
+        self.close()
+
+    def after_val(self, runner: Runner) -> None:
+        """End the display, unless training goes on."""
+        if not runner.is_training:
+            self.close()
+
+    def _before_epoch(self, runner: Runner, mode: str = "train") -> None:
+        self._began = time.perf_counter()
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Keep the results for the display."""
+        self._results = {name: value for name, value in (metrics or {}).items() if isinstance(value, (int, float))}
+
+    def _after_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Mapping[str, Any] | Sequence[Any] | None = None,
+        mode: str = "train",
+    ) -> None:
+        if self._live is None:
+            return
+        now = time.perf_counter()
+        if now - self._drawn >= self.seconds:
+            self._drawn = now
+            self._draw(self._live, runner, batch_idx, mode, now - self._began)
+
+    def _draw(self, live: Live, runner: Runner, batch_idx: int, mode: str, elapsed: float) -> None:
+        loop = {"train": runner.train_loop, "val": runner.val_loop, "test": runner.test_loop}[mode]
+        title, done, total = mode, batch_idx + 1, loop.num_batches if loop is not None else None
+        if mode == "train" and runner.max_epochs > 1:
+            title = f"epoch {runner.epoch + 1}/{runner.max_epochs}"
+        elif mode == "train":
+            done, total = runner.iter + 1, runner.max_iters
+        speed = (batch_idx + 1) / max(elapsed, 1e-9)
+        eta = runner.message_hub.get_info("eta")
+        rest = f"{speed:.1f} it/s" + (f"  {_clock(eta)} left" if eta is not None else "")
+        if self._task is None:
+            self._task = self._bar.add_task(title, rest=rest)
+        self._bar.update(self._task, description=title, completed=done, total=total, rest=rest)
+        live.update(Group(self._bar, *self._lines(runner)), refresh=True)
+
+    def _lines(self, runner: Runner) -> list[Table | Text]:
+        latest = runner.message_hub.get_info("latest_log") or {}
+        shown = {k: v for k, v in latest.items() if ("loss" in k or k in ("lr", "grad_norm")) and _is_number(v)}
+        lines: list[Table | Text] = [Text("  ").join(_pair(k, v) for k, v in shown.items())] if shown else []
+        if self._results:
+            lines.append(Text("val  ") + Text("  ").join(_pair(k, v) for k, v in self._results.items()))
+        return lines
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _pair(name: str, value: float) -> Text:
+    return Text.assemble((name, "dim"), " ", (f"{value:.4g}", "bold"))
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

@@ -1,0 +1,104 @@
+"""What every other part may want to know of a run: where it is, its losses, its metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..registry import HOOKS
+from .hook import Hook
+
+if TYPE_CHECKING:
+    from ..runner import Runner
+
+__all__ = ["RuntimeInfoHook"]
+
+
+@HOOKS.register_module()
+class RuntimeInfoHook(Hook):
+    """Puts epoch, iteration, their maxima, learning rate, losses and metrics into the message hub."""
+
+    priority = "VERY_HIGH"
+
+    def before_run(self, runner: Runner) -> None:
+        """Record what does not change in a run."""
+        hub = runner.message_hub
+        hub.update_info("experiment_name", runner.experiment_name)
+        hub.update_info("seed", runner.seed)
+
+    def before_train(self, runner: Runner) -> None:
+        """Record where the run begins and ends."""
+        hub = runner.message_hub
+        hub.update_info("loop_stage", "train")
+        hub.update_info("epoch", runner.epoch)
+        hub.update_info("iter", runner.iter)
+        hub.update_info("max_epochs", runner.max_epochs)
+        hub.update_info("max_iters", runner.max_iters)
+        dataset = runner.train_dataloader.dataset
+        hub.update_info("dataset_meta", getattr(dataset, "metainfo", None))
+
+    def after_train(self, runner: Runner) -> None:
+        """Forget the stage."""
+        runner.message_hub.pop_info("loop_stage", None)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Record the epoch."""
+        runner.message_hub.update_info("epoch", runner.epoch)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Record the iteration and the learning rates it will use."""
+        hub = runner.message_hub
+        hub.update_info("iter", runner.iter)
+        for name, values in runner.optim_wrapper.get_lr().items():
+            hub.update_scalar(f"train/{name}", values[0])
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """Record the losses, without reading them."""
+        if outputs:
+            hub = runner.message_hub
+            for name, value in outputs.items():
+                hub.update_scalar(f"train/{name}", value)
+
+    def before_val(self, runner: Runner) -> None:
+        """Record the stage."""
+        runner.message_hub.update_info("last_loop_stage", runner.message_hub.get_info("loop_stage"))
+        runner.message_hub.update_info("loop_stage", "val")
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Record the results."""
+        self._record(runner, metrics, "val")
+
+    def after_val(self, runner: Runner) -> None:
+        """Return to the stage from which the validation was called."""
+        hub = runner.message_hub
+        stage = hub.get_info("last_loop_stage")
+        hub.pop_info("last_loop_stage", None)
+        hub.pop_info("loop_stage", None)
+        if stage is not None:
+            hub.update_info("loop_stage", stage)
+
+    def before_test(self, runner: Runner) -> None:
+        """Record the stage."""
+        runner.message_hub.update_info("loop_stage", "test")
+
+    def after_test(self, runner: Runner) -> None:
+        """Forget the stage."""
+        runner.message_hub.pop_info("loop_stage", None)
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Record the results."""
+        self._record(runner, metrics, "test")
+
+    def _record(self, runner: Runner, metrics: dict[str, Any] | None, mode: str) -> None:
+        for name, value in (metrics or {}).items():
+            if isinstance(value, (int, float)) or (isinstance(value, torch.Tensor) and value.numel() == 1):
+                runner.message_hub.update_scalar(f"{mode}/{name}", value)
+            else:
+                runner.message_hub.update_info(f"{mode}/{name}", value)

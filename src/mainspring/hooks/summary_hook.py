@@ -1,0 +1,109 @@
+"""What a person sees when a run has ended."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.box import ROUNDED
+from rich.console import Console
+from rich.table import Table
+
+from ..dist import is_main_process
+from ..registry import HOOKS
+from ..visualization import LocalVisBackend, plot_curves
+from .checkpoint_hook import CheckpointHook
+from .hook import Hook
+
+if TYPE_CHECKING:
+    from ..runner import Runner
+
+__all__ = ["SummaryHook"]
+
+
+@HOOKS.register_module()
+class SummaryHook(Hook):
+    """Ends a training run with a table: the best and the last result, and where things lie.
+
+    Args:
+        curves: The name of the picture of the curves, drawn into the work directory; None for no picture.
+    """
+
+    priority = "LOWEST"
+
+    def __init__(self, curves: str | None = "curves.png") -> None:
+        self.curves = curves
+        self._trained = False
+        self._metrics: dict[str, Any] = {}
+
+    def after_train(self, runner: Runner) -> None:
+        """Remember that there is something to sum up."""
+        self._trained = True
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Keep the results."""
+        self._metrics = dict(metrics or {})
+
+    def after_run(self, runner: Runner) -> None:
+        """Write the table."""
+        if self._trained and is_main_process():
+            runner.logger.info("Done.\n" + _as_text(self._rows(runner)))
+        self._trained = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the last results."""
+        return {"metrics": {k: v for k, v in self._metrics.items() if isinstance(v, (int, float))}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load what :meth:`state_dict` returned."""
+        self._metrics = dict(state_dict["metrics"])
+
+    def _rows(self, runner: Runner) -> list[tuple[str, str]]:
+        rows: list[tuple[str, str]] = []
+        checkpoints = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+        for hook in checkpoints:
+            for name, entry in hook.best.items():
+                rows.append((f"best {name}", f"{entry['score']:.4f} at {entry['unit']} {entry['number']}"))
+                rows.append(("best checkpoint", _shown(hook.directory(runner) / entry["file"])))
+        rows += [
+            (f"last {name}", f"{value:.4f}") for name, value in self._metrics.items() if isinstance(value, (int, float))
+        ]
+        for hook in checkpoints:
+            if hook.kept:
+                rows.append(("last checkpoint", _shown(hook.directory(runner) / hook.kept[-1])))
+        if runner.logger.log_file is not None:
+            rows.append(("log", _shown(Path(runner.logger.log_file))))
+        for backend in runner.visualizer.backends:
+            if isinstance(backend, LocalVisBackend):
+                rows.append(("scalars", _shown(backend.scalars_path)))
+                rows += self._curves_row(runner, backend.scalars_path)
+        return rows
+
+    def _curves_row(self, runner: Runner, scalars: Path) -> list[tuple[str, str]]:
+        if self.curves is None or not scalars.is_file():
+            return []
+        picture = Path(runner.work_dir) / self.curves
+        try:
+            plot_curves(scalars, picture)
+        except ImportError as error:
+            return [("curves", str(error))]
+        return [("curves", _shown(picture))]
+
+
+def _shown(path: Path) -> str:
+    """Return a path as a person at the prompt would type it."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def _as_text(rows: list[tuple[str, str]]) -> str:
+    table = Table(box=ROUNDED, show_header=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    text = io.StringIO()
+    Console(file=text, width=100, force_terminal=False).print(table)
+    return text.getvalue().rstrip()

@@ -1,0 +1,172 @@
+"""Scalars that wait on their devices until somebody wants to read them."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .logger import print_log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+__all__ = ["Arrived", "Number", "Waiting", "fetch"]
+
+Number = int | float
+_Kind = tuple[torch.device, torch.dtype]
+
+
+@dataclass(slots=True)
+class _Run:
+    """Successive entries that wait: numbers (``kind`` None), or tensors of one device and dtype."""
+
+    kind: _Kind | None
+    values: list[Any]  # as many tensors as there are counts, or one tensor of as many elements
+    counts: list[Number]
+
+
+@dataclass(slots=True)
+class Arrived:
+    """What waited, on the host: the entries, and what is known of those that were dropped before them."""
+
+    values: list[float] = field(default_factory=list)
+    counts: list[Number] = field(default_factory=list)
+    dropped_sum: float = 0.0
+    dropped_count: Number = 0
+    dropped_updates: int = 0
+
+
+class Waiting:
+    """The entries of one scalar that nobody has read yet, at most about ``max_length`` of them.
+
+    Args:
+        max_length: Of older entries only the sums are known.
+        name: What the scalar is called in messages.
+    """
+
+    def __init__(self, max_length: int, name: str) -> None:
+        self.pending: list[tuple[Any, Number]] = []
+        self._max_length = max_length
+        self._name = name
+        self._runs: deque[_Run] = deque()
+        self._length = 0  # of the runs
+        self._dropped = Arrived()
+        self._dropped_tensors: dict[_Kind, Tensor] = {}
+        self._told_of_change = False
+
+    def __len__(self) -> int:
+        return len(self.pending) + self._length + self._dropped.dropped_updates
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.pending.clear()
+        self._runs.clear()
+        self._length = 0
+        self._dropped = Arrived()
+        self._dropped_tensors = {}
+
+    def fold(self) -> None:
+        """Join what waits one by one into few tensors, without reading it, and drop what is too old."""
+        before = len(self._runs)
+        self._sort_pending()
+        for run in islice(self._runs, before, None):
+            if run.kind is not None:
+                run.values = [_join(run.values)]
+        while self._length - len(self._runs[0].counts) >= self._max_length:
+            self._drop(self._runs.popleft())
+
+    def offer(self, tensors: dict[_Kind, list[Tensor]]) -> None:
+        """Add the tensors that wait to those that are to be brought to the host."""
+        self._sort_pending()
+        for kind, total in self._dropped_tensors.items():
+            tensors.setdefault(kind, []).append(total)
+        for run in self._runs:
+            if run.kind is not None:
+                tensors.setdefault(run.kind, []).extend(run.values)
+
+    def take(self, elements: dict[_Kind, Iterator[Any]]) -> Arrived:
+        """Return everything, taking as many elements as :meth:`offer` gave, and forget it."""
+        arrived = self._dropped
+        for kind in self._dropped_tensors:
+            arrived.dropped_sum += next(elements[kind])
+        for run in self._runs:
+            values = run.values if run.kind is None else islice(elements[run.kind], len(run.counts))
+            arrived.values.extend(map(float, values))
+            arrived.counts.extend(run.counts)
+        self.clear()
+        return arrived
+
+    def _sort_pending(self) -> None:
+        """Make runs of what waits one by one."""
+        for kind, entries in groupby(self.pending, key=_kind_of):
+            values, counts = zip(*entries, strict=True)
+            if kind is not None:
+                self._look_for_changes(values)
+            self._runs.append(_Run(kind, list(values), list(counts)))
+            self._length += len(counts)
+        self.pending.clear()
+
+    def _drop(self, run: _Run) -> None:
+        self._length -= len(run.counts)
+        self._dropped.dropped_updates += len(run.counts)
+        self._dropped.dropped_count += sum(run.counts)
+        if run.kind is None:
+            self._dropped.dropped_sum += sum(map(float, run.values))
+            return
+        device = run.kind[0]
+        kind = (device, torch.float32 if device.type == "mps" else torch.float64)  # MPS has no float64
+        total = _join(run.values).sum(dtype=kind[1])
+        so_far = self._dropped_tensors.get(kind)
+        self._dropped_tensors[kind] = total if so_far is None else so_far + total
+
+    def _look_for_changes(self, tensors: Iterable[Tensor]) -> None:
+        if self._told_of_change or not any(not t.is_inference() and t._version for t in tensors):
+            return
+        self._told_of_change = True
+        print_log(
+            f"A tensor was logged as {self._name} and then changed in place before its value was read: the"
+            " log shows the later value. Log a copy instead: value.clone().",
+            logger="current",
+            level=logging.WARNING,
+        )
+
+
+def fetch(waiting: Sequence[Waiting]) -> list[Arrived]:
+    """Bring all that waits to the host, with one transfer from each device."""
+    tensors: dict[_Kind, list[Tensor]] = {}
+    for one in waiting:
+        one.offer(tensors)
+    elements = _to_host(tensors)
+    return [one.take(elements) for one in waiting]
+
+
+def _to_host(tensors: dict[_Kind, list[Tensor]]) -> dict[_Kind, Iterator[Any]]:
+    """Return the elements of the tensors, by device and dtype, in their order."""
+    by_device: dict[torch.device, dict[_Kind, Tensor]] = {}
+    for kind, parts in tensors.items():
+        by_device.setdefault(kind[0], {})[kind] = _join(parts)
+    elements: dict[_Kind, Iterator[Any]] = {}
+    for joined in by_device.values():
+        # As bytes, so that values of several dtypes travel together and stay what they are.
+        packed = torch.cat([values.view(torch.uint8) for values in joined.values()]).cpu()
+        pieces = torch.split(packed, [values.nbytes for values in joined.values()])
+        for (kind, values), part in zip(joined.items(), pieces, strict=True):
+            elements[kind] = iter(part.clone().view(values.dtype).tolist())
+    return elements
+
+
+def _join(tensors: list[Tensor]) -> Tensor:
+    if all(tensor.dim() == 0 for tensor in tensors):
+        return torch.stack(tensors)
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+def _kind_of(entry: tuple[Any, Number]) -> _Kind | None:
+    value = entry[0]
+    return (value.device, value.dtype) if isinstance(value, Tensor) else None

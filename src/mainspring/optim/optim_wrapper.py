@@ -1,0 +1,238 @@
+"""How a loss becomes an update: accumulation, clipping, and the step of the optimizer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ..logging import MessageHub, print_log
+from ..registry import OPTIM_WRAPPERS
+from ..utils import did_you_mean
+
+__all__ = ["OptimWrapper"]
+
+_NOTHING: AbstractContextManager[Any] = nullcontext()
+_CLIPPERS: dict[str, Callable[..., Any]] = {"norm": nn.utils.clip_grad_norm_, "value": nn.utils.clip_grad_value_}
+
+
+@OPTIM_WRAPPERS.register_module()
+class OptimWrapper:
+    """Wraps an optimizer, so that a model's step needs one call: ``update_params(loss)``.
+
+    Args:
+        optimizer: The optimizer. It stays usable by itself: ``optim_wrapper.optimizer.step(closure)``.
+        accumulative_counts: How many iterations give one update. Each loss is divided by the size of its group, so
+            that the gradient is that of the group's mean; the last group of a run, if incomplete, by its real
+            size.
+        clip_grad: Options of gradient clipping: ``dict(max_norm=1.0, norm_type=2)`` for
+            :func:`torch.nn.utils.clip_grad_norm_`, ``dict(type='value', clip_value=0.5)`` for
+            :func:`torch.nn.utils.clip_grad_value_`. The norm before clipping is logged as ``grad_norm``.
+
+    Raises:
+        TypeError: ``optimizer`` is none, or ``accumulative_counts`` is no integer.
+        ValueError: ``accumulative_counts`` is below 1, or ``clip_grad`` has an unknown type or option.
+
+    >>> import torch
+    >>> weight = torch.nn.Parameter(torch.tensor(1.0))
+    >>> wrapper = OptimWrapper(torch.optim.SGD([weight], lr=0.1))
+    >>> wrapper.update_params(2 * weight)
+    >>> round(weight.item(), 4), wrapper.get_lr()
+    (0.8, {'lr': [0.1]})
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        accumulative_counts: int = 1,
+        clip_grad: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(
+                f"optimizer must be a torch.optim.Optimizer, but it is {optimizer!r} ({type(optimizer).__name__})."
+            )
+        if not isinstance(accumulative_counts, int) or isinstance(accumulative_counts, bool):
+            raise TypeError(f"accumulative_counts must be an integer, but it is {accumulative_counts!r}.")
+        if accumulative_counts < 1:
+            raise ValueError(f"accumulative_counts must be at least 1, but it is {accumulative_counts}.")
+        self.optimizer = optimizer
+        self.message_hub = MessageHub.get_current_instance()
+        self._accumulative_counts = accumulative_counts
+        self._clip_type, self.clip_grad_kwargs = _clip_options(clip_grad)
+        # Iterations seen, and how many the run has; -1 while that is not known.
+        self._inner_count = 0
+        self._max_counts = -1
+        self._remainder_counts = -1
+
+    # What a step calls, in this order.
+
+    def optim_context(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """Return the context in which the forward pass runs."""
+        return _NOTHING
+
+    def update_params(
+        self,
+        loss: torch.Tensor,
+        step_kwargs: dict[str, Any] | None = None,
+        zero_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        """Compute gradients of a loss and, at the end of an accumulation group, update the parameters.
+
+        Args:
+            loss: A scalar with gradient.
+            step_kwargs: Handed to :meth:`step`.
+            zero_kwargs: Handed to :meth:`zero_grad`.
+
+        Raises:
+            TypeError: ``loss`` is no tensor.
+            ValueError: ``loss`` carries no gradient.
+        """
+        self.backward(self.scale_loss(loss))
+        if self.should_update():
+            self.step(**(step_kwargs or {}))
+            self.zero_grad(**(zero_kwargs or {}))
+
+    def scale_loss(self, loss: torch.Tensor) -> torch.Tensor:
+        """Divide a loss by the number of iterations that its accumulation group has."""
+        if self._accumulative_counts == 1:
+            return loss
+        in_last_group = self._max_counts >= 0 and self._inner_count >= self._max_counts - self._remainder_counts
+        return loss / (self._remainder_counts if in_last_group else self._accumulative_counts)
+
+    def backward(self, loss: torch.Tensor, **kwargs: Any) -> None:
+        """Compute gradients of a loss, and count the iteration; ``kwargs`` go to :meth:`torch.Tensor.backward`."""
+        self._check_loss(loss)
+        loss.backward(**kwargs)  # type: ignore[no-untyped-call]
+        self._inner_count += 1
+
+    def step(self, **kwargs: Any) -> None:
+        """Clip the gradients where asked to, and update the parameters; ``kwargs`` go to the optimizer's step."""
+        if self._clip_type is not None:
+            self._clip_grad()
+        self.optimizer.step(**kwargs)
+
+    def zero_grad(self, **kwargs: Any) -> None:
+        """Drop the gradients; ``kwargs`` go to the optimizer's ``zero_grad``."""
+        self.optimizer.zero_grad(**kwargs)
+
+    # Where the run stands within an accumulation group.
+
+    def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
+        """Say where the run is and how long it will be; the train loop calls it before its first iteration.
+
+        Args:
+            model: The model that is trained.
+            init_counts: Iterations done already.
+            max_counts: Iterations of the whole run, or -1 where that is not known.
+        """
+        self._inner_count = init_counts
+        self._max_counts = max_counts
+        self._remainder_counts = max_counts % self._accumulative_counts if max_counts >= 0 else -1
+        if init_counts % self._accumulative_counts:
+            print_log(
+                f"Resuming inside a group of {self._accumulative_counts} accumulated iterations, whose gradients so"
+                " far are lost: the first update is smaller.",
+                logger="current",
+                level=30,
+            )
+
+    def should_update(self) -> bool:
+        """Whether the iteration that has just been counted ends its accumulation group."""
+        return self._inner_count % self._accumulative_counts == 0 or self._inner_count == self._max_counts
+
+    def should_sync(self) -> bool:
+        """Whether the iteration that is running will end its accumulation group."""
+        following = self._inner_count + 1
+        return following % self._accumulative_counts == 0 or following == self._max_counts
+
+    @property
+    def inner_count(self) -> int:
+        """Iterations counted so far."""
+        return self._inner_count
+
+    # What others ask.
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The optimizer's parameter groups."""
+        return self.optimizer.param_groups
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The optimizer's default options."""
+        return self.optimizer.defaults
+
+    def get_lr(self) -> dict[str, list[float]]:
+        """Return ``{'lr': [...]}``, a learning rate for each parameter group."""
+        return {"lr": [group["lr"] for group in self.param_groups]}
+
+    def get_momentum(self) -> dict[str, list[float]]:
+        """Return ``{'momentum': [...]}``: momentum or the first beta of each group, 0 where it has neither."""
+        return {"momentum": [_momentum(group) for group in self.param_groups]}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what must survive a stop: the optimizer's state."""
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load what :meth:`state_dict` returned."""
+        # Later wrappers and MMEngine add entries that the optimizer would refuse.
+        known = {key: value for key, value in state_dict.items() if key in ("state", "param_groups")}
+        self.optimizer.load_state_dict(known)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(accumulative_counts={self._accumulative_counts},"
+            f" clip_grad={self.clip_grad_kwargs or None}, optimizer={self.optimizer!r})"
+        )
+
+    def _check_loss(self, loss: torch.Tensor) -> None:
+        if not isinstance(loss, torch.Tensor):
+            raise TypeError(f"The loss must be a tensor, but it is {loss!r} ({type(loss).__name__}).")
+        if not loss.requires_grad:
+            raise ValueError(
+                "The loss carries no gradient, so nothing can be learnt from it. Is it computed from the outputs of"
+                " parameters that are trainable (requires_grad), without .detach(), .item() or torch.no_grad()?"
+            )
+
+    def _clip_grad(self) -> None:
+        parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if not parameters:
+            return
+        if self._clip_type == "norm":
+            norm = nn.utils.clip_grad_norm_(parameters, **self.clip_grad_kwargs)
+            self.message_hub.update_scalar("train/grad_norm", norm)
+        else:
+            nn.utils.clip_grad_value_(parameters, **self.clip_grad_kwargs)
+
+
+def _momentum(group: dict[str, Any]) -> float:
+    momentum: float = group["betas"][0] if "betas" in group else group.get("momentum", 0)
+    return momentum
+
+
+def _clip_options(clip_grad: Mapping[str, Any] | None) -> tuple[str | None, dict[str, Any]]:
+    if clip_grad is None:
+        return None, {}
+    if not isinstance(clip_grad, Mapping) or not clip_grad:
+        raise TypeError(f"clip_grad must be a dict such as dict(max_norm=1.0), or None, but it is {clip_grad!r}.")
+    options = dict(clip_grad)
+    kind = options.pop("type", "norm")
+    if kind not in _CLIPPERS:
+        raise ValueError(f"clip_grad.type must be 'norm' or 'value', but it is {kind!r}.")
+    valid = [name for name in inspect.signature(_CLIPPERS[kind]).parameters if name != "parameters"]
+    required = "max_norm" if kind == "norm" else "clip_value"
+    for key in options:
+        if key not in valid:
+            raise ValueError(
+                f"clip_grad.{key}: there is no such option for type {kind!r}.{did_you_mean(key, valid)}"
+                f" The options are: {', '.join(valid)}."
+            )
+    if required not in options:
+        raise ValueError(f"clip_grad.{required} is missing: clipping of type {kind!r} needs it.")
+    return kind, options

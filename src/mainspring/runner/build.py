@@ -1,0 +1,252 @@
+"""Each part of a run, built by one function from what the user gave: an object, or the config of one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+
+from ..evaluator import BaseMetric, Evaluator
+from ..hooks import Hook, HookList, PositionSeedHook
+from ..model import BaseModel
+from ..registry import (
+    EVALUATOR,
+    HOOKS,
+    LOG_PROCESSORS,
+    LOOPS,
+    MODELS,
+    PARAM_SCHEDULERS,
+    VISUALIZERS,
+    build,
+)
+from ..utils import did_you_mean
+from ..visualization import Visualizer
+from .log_processor import LogProcessor
+from .loops import BaseLoop, BaseTrainLoop, EpochBasedTrainLoop, IterBasedTrainLoop, TestLoop, ValLoop
+
+if TYPE_CHECKING:
+    from ..optim import OptimWrapper
+    from .runner import Runner
+
+__all__ = [
+    "DEFAULT_HOOKS",
+    "build_evaluation_loop",
+    "build_evaluator",
+    "build_hooks",
+    "build_log_processor",
+    "build_model",
+    "build_param_schedulers",
+    "build_train_loop",
+    "build_visualizer",
+    "check_groups",
+    "counts_epochs",
+]
+
+DEFAULT_HOOKS: dict[str, dict[str, Any]] = {
+    "runtime_info": {"type": "RuntimeInfoHook"},
+    "timer": {"type": "IterTimerHook"},
+    "sampler_seed": {"type": "DistSamplerSeedHook"},
+    "logger": {"type": "LoggerHook"},
+    "param_scheduler": {"type": "ParamSchedulerHook"},
+    "checkpoint": {"type": "CheckpointHook", "interval": 1},
+    "progress": {"type": "ProgressHook"},
+    "summary": {"type": "SummaryHook"},
+}
+
+
+def check_groups(given: Mapping[str, Any]) -> None:
+    """Check that what belongs together is given together.
+
+    Raises:
+        ValueError: Some of the arguments that training, validation or testing needs are given, and some are not.
+    """
+    groups = (
+        ("training", ("train_dataloader", "train_cfg", "optim_wrapper")),
+        ("validation", ("val_dataloader", "val_cfg", "val_evaluator")),
+        ("testing", ("test_dataloader", "test_cfg", "test_evaluator")),
+    )
+    for purpose, names in groups:
+        there = [name for name in names if given[name] is not None]
+        missing = [name for name in names if given[name] is None]
+        if there and missing:
+            defaults = [f"{name}=dict() takes the defaults" for name in missing if name in ("val_cfg", "test_cfg")]
+            raise ValueError(
+                f"{' and '.join(there)} {'is' if len(there) == 1 else 'are'} given, but {' and '.join(missing)}"
+                f" {'is' if len(missing) == 1 else 'are'} not. For {purpose} a Runner needs {', '.join(names)},"
+                f" or none of them.{' (' + defaults[0] + '.)' if defaults else ''}"
+            )
+    if given["param_scheduler"] is not None and given["optim_wrapper"] is None:
+        raise ValueError("param_scheduler is given, but optim_wrapper is not: there is nothing to schedule.")
+
+
+def build_model(
+    model: nn.Module | Mapping[str, Any],
+    data_preprocessor: nn.Module | Mapping[str, Any] | None,
+    device: torch.device,
+) -> BaseModel:
+    """Build the model, give it the runner's data preprocessor if there is one, and move it to the device."""
+    if isinstance(model, Mapping):
+        defaults = {} if data_preprocessor is None else {"data_preprocessor": data_preprocessor}
+        model = build(model, MODELS, **defaults)
+    elif isinstance(model, BaseModel) and data_preprocessor is not None:
+        model.data_preprocessor = build(data_preprocessor, MODELS)
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model must be an nn.Module or a config dict of one, but it is {model!r} ({type(model).__name__})."
+        )
+    # Any module with the steps will do; BaseModel is the type of those.
+    return cast(BaseModel, model.to(device))
+
+
+def counts_epochs(train_cfg: Mapping[str, Any] | BaseLoop | None) -> bool:
+    """Whether training is by epochs, as far as the configuration says; without training, or unknown, it is."""
+    if isinstance(train_cfg, Mapping):
+        if "by_epoch" in train_cfg:
+            return bool(train_cfg["by_epoch"])
+        kind = train_cfg.get("type", EpochBasedTrainLoop if "max_iters" not in train_cfg else IterBasedTrainLoop)
+        return "IterBased" not in (kind if isinstance(kind, str) else getattr(kind, "__name__", ""))
+    return not isinstance(train_cfg, IterBasedTrainLoop)
+
+
+def build_train_loop(runner: Runner, cfg: BaseLoop | Mapping[str, Any], dataloader: Any) -> BaseTrainLoop:
+    """Build the loop that ``train_cfg`` describes: by its ``type``, or by ``by_epoch``, or by its maximum."""
+    if isinstance(cfg, BaseTrainLoop):
+        return cfg
+    if not isinstance(cfg, Mapping):
+        raise TypeError(f"train_cfg must be a dict or a loop, but it is {cfg!r} ({type(cfg).__name__}).")
+    options = dict(cfg)
+    if "type" in options:
+        options.pop("by_epoch", None)
+    else:
+        by_epoch = options.pop("by_epoch", None)
+        if by_epoch is None:
+            by_epoch = "max_iters" not in options
+        options["type"] = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
+    kind = LOOPS.get(options["type"]) if isinstance(options["type"], str) else options["type"]
+    if kind is EpochBasedTrainLoop or kind is IterBasedTrainLoop:
+        needed = "max_epochs" if kind is EpochBasedTrainLoop else "max_iters"
+        _check_keys(options, kind, "train_cfg")
+        if options.get(needed) is None:
+            raise ValueError(
+                f"train_cfg.{needed} is missing: say how long to train, such as"
+                " train_cfg=dict(by_epoch=True, max_epochs=10) or train_cfg=dict(by_epoch=False, max_iters=10000)."
+            )
+    loop: BaseTrainLoop = LOOPS.build(options, default_args={"runner": runner, "dataloader": dataloader})
+    return loop
+
+
+def build_evaluation_loop(
+    runner: Runner, mode: str, cfg: BaseLoop | Mapping[str, Any], dataloader: Any, evaluator: Any
+) -> Any:
+    """Build the loop that ``val_cfg`` or ``test_cfg`` describes."""
+    if isinstance(cfg, BaseLoop):
+        return cfg
+    if not isinstance(cfg, Mapping):
+        raise TypeError(f"{mode}_cfg must be a dict or a loop, but it is {cfg!r} ({type(cfg).__name__}).")
+    default = ValLoop if mode == "val" else TestLoop
+    options = {"type": default, **cfg}
+    if options["type"] in (default, default.__name__):
+        _check_keys(options, default, f"{mode}_cfg")
+    return LOOPS.build(options, default_args={"runner": runner, "dataloader": dataloader, "evaluator": evaluator})
+
+
+def _check_keys(options: Mapping[str, Any], kind: type, path: str) -> None:
+    names = inspect.signature(kind).parameters
+    known = [name for name in names if name not in ("runner", "dataloader", "evaluator")]
+    for key in options:
+        if key != "type" and key not in known:
+            raise ValueError(
+                f"{path}.{key}: there is no such option of {kind.__name__}.{did_you_mean(key, known)}"
+                f" The options are: {', '.join(known)}."
+            )
+
+
+def build_param_schedulers(optim_wrapper: OptimWrapper, cfg: Any, loop: BaseTrainLoop) -> list[Any]:
+    """Build the schedules; one object or config is a list of one, None an empty list."""
+    if cfg is None:
+        return []
+    schedules = [cfg] if isinstance(cfg, Mapping) or not isinstance(cfg, Sequence) else list(cfg)
+    built = []
+    for index, one in enumerate(schedules):
+        if isinstance(one, Mapping):
+            one = PARAM_SCHEDULERS.build(
+                one, default_args={"optimizer": optim_wrapper, "epoch_length": loop.num_batches}
+            )
+        if not (callable(getattr(one, "step", None)) and hasattr(one, "by_epoch")):
+            raise TypeError(
+                f"param_scheduler[{index}] must be a parameter scheduler or a config dict of one, but it is {one!r}"
+                f" ({type(one).__name__})."
+            )
+        built.append(one)
+    return built
+
+
+def build_evaluator(evaluator: Any) -> Evaluator:
+    """Build an evaluator from an evaluator, its config, a metric, or a list of metrics."""
+    if isinstance(evaluator, Mapping) and "metrics" in evaluator:
+        evaluator = EVALUATOR.build({"type": "Evaluator", **evaluator})
+    if isinstance(evaluator, Evaluator):
+        return evaluator
+    if isinstance(evaluator, Mapping | BaseMetric | list | tuple):
+        return Evaluator(evaluator)
+    if callable(getattr(evaluator, "process", None)) and callable(getattr(evaluator, "evaluate", None)):
+        return evaluator
+    raise TypeError(
+        "An evaluator is an Evaluator, a metric, a config dict of one, or a list of metrics, but it is"
+        f" {evaluator!r} ({type(evaluator).__name__})."
+    )
+
+
+def build_hooks(
+    default_hooks: Mapping[str, Any] | None, custom_hooks: Sequence[Hook | Mapping[str, Any]] | None
+) -> HookList:
+    """Build the hooks: the defaults, as changed by ``default_hooks`` (None leaves one out), then the custom ones."""
+    if default_hooks is not None and not isinstance(default_hooks, Mapping):
+        raise TypeError(
+            f"default_hooks must be a dict of hooks by slot ({', '.join(DEFAULT_HOOKS)}), but it is"
+            f" {default_hooks!r}. Hooks in a list go to custom_hooks."
+        )
+    hooks = HookList()
+    hooks.register(PositionSeedHook())
+    for hook in ({**DEFAULT_HOOKS, **(default_hooks or {})}).values():
+        if hook is not None:
+            register_hook(hooks, hook)
+    if custom_hooks is not None and (isinstance(custom_hooks, Mapping) or not isinstance(custom_hooks, Sequence)):
+        raise TypeError(f"custom_hooks must be a list of hooks, but it is {custom_hooks!r}.")
+    for hook in custom_hooks or ():
+        register_hook(hooks, hook)
+    return hooks
+
+
+def register_hook(hooks: HookList, hook: Hook | Mapping[str, Any], priority: int | str | None = None) -> None:
+    """Build a hook and register it; a config may name its ``priority``."""
+    if isinstance(hook, Mapping):
+        options = dict(hook)
+        priority = options.pop("priority", None) if priority is None else priority
+        hook = HOOKS.build(options)
+    if not isinstance(hook, Hook):
+        raise TypeError(f"A hook must be a Hook or a config dict of one, but it is {hook!r} ({type(hook).__name__}).")
+    hooks.register(hook, priority)
+
+
+def build_log_processor(cfg: LogProcessor | Mapping[str, Any] | None, by_epoch: bool) -> LogProcessor:
+    """Build the log processor; by default it counts as training does."""
+    if not isinstance(cfg, Mapping) and cfg is not None:
+        return cfg
+    built: LogProcessor = LOG_PROCESSORS.build({"type": "LogProcessor", "by_epoch": by_epoch, **(cfg or {})})
+    return built
+
+
+def build_visualizer(cfg: Visualizer | Mapping[str, Any] | None, name: str, save_dir: str) -> Visualizer:
+    """Build the visualizer; by default it writes the scalars to a file in ``save_dir``."""
+    if isinstance(cfg, Visualizer):
+        return cfg
+    defaults: dict[str, Any] = {"name": name, "save_dir": save_dir}
+    options = {"type": "Visualizer", **(cfg or {})}
+    if options.get("vis_backends") is None:
+        options["vis_backends"] = [{"type": "LocalVisBackend"}]
+    visualizer: Visualizer = VISUALIZERS.build(options, default_args=defaults)
+    return visualizer

@@ -1,0 +1,121 @@
+"""What a run finds or fixes once, before anything is built."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..device import get_device
+from ..dist import get_dist_info, sync_random_seed
+from ..logging import print_log
+from ..utils import Stream, mix, options_from, seed_generators
+from .options import EnvCfg, Randomness
+
+__all__ = ["Environment"]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Seed, device, directories and place among the processes of a run."""
+
+    work_dir: Path
+    timestamp: str
+    seed: int
+    diff_rank_seed: bool
+    deterministic: bool
+    device: torch.device
+    launcher: str
+    rank: int
+    world_size: int
+
+    @classmethod
+    def make(
+        cls,
+        work_dir: str | os.PathLike[str],
+        randomness: Mapping[str, Any] | Randomness | None,
+        env_cfg: Mapping[str, Any] | EnvCfg | None,
+        launcher: str,
+        earlier_seed: Callable[[], int | None],
+    ) -> Environment:
+        """Check the options, and set what is global in a process.
+
+        Args:
+            work_dir: Where a run leaves its files; made where missing.
+            randomness: See :class:`Randomness`.
+            env_cfg: See :class:`EnvCfg`.
+            launcher: ``'none'``.
+            earlier_seed: Returns the seed of the run that is resumed, if any; asked where ``randomness`` has none.
+        """
+        random_options = options_from(Randomness, randomness, "randomness")
+        options = options_from(EnvCfg, env_cfg, "env_cfg")
+        if launcher != "none":
+            raise ValueError(f"launcher={launcher!r}: this version trains in one process; the only launcher is 'none'.")
+        directory = Path(work_dir).expanduser().absolute()
+        directory.mkdir(parents=True, exist_ok=True)
+        rank, world_size = get_dist_info()
+        chosen = random_options.seed if random_options.seed is not None else earlier_seed()
+        environment = cls(
+            work_dir=directory,
+            timestamp=time.strftime("%Y%m%d_%H%M%S"),
+            seed=sync_random_seed() if chosen is None else chosen,
+            diff_rank_seed=random_options.diff_rank_seed,
+            deterministic=random_options.deterministic,
+            device=torch.device(options.device) if options.device else get_device(),
+            launcher=launcher,
+            rank=rank,
+            world_size=world_size,
+        )
+        _set_up_process(options, environment)
+        return environment
+
+    def seed_initialisation(self, phase: int = 0) -> None:
+        """Seed the generators for building (0) or initialising (1) the model."""
+        rank = self.rank if self.diff_rank_seed else 0
+        seed_generators(mix(Stream.INIT, self.seed, rank, phase), self.device)
+
+
+def _set_up_process(options: EnvCfg, environment: Environment) -> None:
+    torch.backends.cudnn.benchmark = options.cudnn_benchmark and not environment.deterministic
+    if environment.deterministic:
+        if options.cudnn_benchmark:
+            print_log("cudnn_benchmark is left off, since randomness.deterministic is on.", "current", 30)
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
+        torch.backends.cudnn.deterministic = True
+        torch.use_deterministic_algorithms(True)
+    _set_up_data_loading(options.mp_cfg)
+    _raise_file_limit(options.resource_limit)
+
+
+def _set_up_data_loading(mp_cfg: Mapping[str, Any]) -> None:
+    known = {"mp_start_method", "opencv_num_threads"}
+    for key in mp_cfg:
+        if key not in known:
+            raise ValueError(
+                f"env_cfg.mp_cfg.{key}: there is no such option. The options are: {', '.join(sorted(known))}."
+            )
+    method = mp_cfg.get("mp_start_method")
+    if method is not None and torch.multiprocessing.get_start_method(allow_none=True) != method:
+        torch.multiprocessing.set_start_method(method, force=True)
+    threads = mp_cfg.get("opencv_num_threads")
+    if threads is not None:
+        try:
+            import cv2  # type: ignore[import-not-found,unused-ignore]
+        except ImportError:
+            return  # no OpenCV, no threads of it
+        cv2.setNumThreads(threads)
+
+
+def _raise_file_limit(wanted: int) -> None:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < min(wanted, hard):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))

@@ -1,0 +1,384 @@
+"""The loops: the page to read first. A batch goes from here to the model's step; all else is a hook."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from bisect import bisect
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ..dataset import is_endless, seek, set_epoch
+from ..registry import LOOPS
+from ..utils import Stream, mix, seed_generators
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
+
+    from ..evaluator import Evaluator
+    from .runner import Runner
+
+__all__ = ["BaseLoop", "BaseTrainLoop", "EpochBasedTrainLoop", "IterBasedTrainLoop", "TestLoop", "ValLoop"]
+
+
+class BaseLoop(ABC):
+    """A loop over a data loader, on behalf of a runner.
+
+    Args:
+        runner: Its parts are used, and its hooks called.
+        dataloader: A loader, or its config.
+    """
+
+    mode = "train"
+    """``train``, ``val`` or ``test``."""
+
+    def __init__(self, runner: Runner, dataloader: DataLoader[Any] | Mapping[str, Any]) -> None:
+        self.runner = runner
+        self.dataloader = runner.build_dataloader(dataloader, seed=runner.seed, name=f"{self.mode}_dataloader")
+
+    @property
+    def num_batches(self) -> int | None:
+        """Batches in one pass over the data, or None where the loader does not know."""
+        try:
+            return len(self.dataloader)
+        except TypeError:
+            return None
+
+    @abstractmethod
+    def run(self) -> Any:
+        """Run the loop."""
+
+
+class BaseTrainLoop(BaseLoop):
+    """What training loops share: the position of the run, the stop flag, and when to validate.
+
+    Args:
+        runner: See :class:`BaseLoop`.
+        dataloader: See :class:`BaseLoop`.
+        val_begin: No validation before this many epochs or iterations.
+        val_interval: Epochs or iterations from one validation to the next; there is always one at the end.
+        dynamic_intervals: Pairs of (milestone, interval): from the milestone on, ``val_interval`` is the other.
+    """
+
+    validates_after = "after_train_epoch"
+    """The stage behind which a validation may follow."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader[Any] | Mapping[str, Any],
+        val_begin: int = 1,
+        val_interval: int = 1,
+        dynamic_intervals: Sequence[tuple[int, int]] | None = None,
+    ) -> None:
+        super().__init__(runner, dataloader)
+        self._epoch = 0
+        self._iter = 0
+        self._max_epochs = 1
+        self._max_iters = 1
+        self._val_due = False
+        self.stop_training = False
+        """Set it to end the run after the running iteration (iteration loop) or epoch (epoch loop)."""
+        self.val_begin = _at_least_one(val_begin, "val_begin")
+        self.val_interval = _at_least_one(val_interval, "val_interval")
+        pairs = sorted(dynamic_intervals or ())
+        self.dynamic_milestones = [0, *(milestone for milestone, _ in pairs)]
+        self.dynamic_intervals = [val_interval, *(interval for _, interval in pairs)]
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are finished."""
+        return self._epoch
+
+    @property
+    def iter(self) -> int:
+        """Iterations that are finished."""
+        return self._iter
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs of the whole run."""
+        return self._max_epochs
+
+    @property
+    def max_iters(self) -> int:
+        """Iterations of the whole run."""
+        return self._max_iters
+
+    @abstractmethod
+    def should_validate(self, epoch: int, iteration: int) -> bool:
+        """Whether a validation follows when so many epochs and iterations are finished."""
+
+    def _is_val_time(self, done: int, last: int) -> bool:
+        self.val_interval = self.dynamic_intervals[bisect(self.dynamic_milestones, done + 1) - 1]
+        return (
+            self.runner.val_loop is not None
+            and done >= self.val_begin
+            and (done % self.val_interval == 0 or done == last)
+        )
+
+    def validate(self) -> None:
+        """Run the validation loop, and go back to training."""
+        if self.runner.val_loop is not None:
+            self.runner.val_loop.run()
+        self._val_due = False
+        self.runner.model.train()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the run will stand when the stage that is running, if any, is over.
+
+        At the end of an iteration the hooks are called while ``iter`` does not count it yet; a checkpoint that one of
+        them saves does. It also says whether a validation was about to follow.
+        """
+        running = self.runner.running_stages
+        epoch = self._epoch + ("after_train_epoch" in running)
+        iteration = self._iter + ("after_train_iter" in running)
+        due = self.validates_after in running and self.should_validate(epoch, iteration)
+        return {"epoch": epoch, "iter": iteration, "val_due": due}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go to a position."""
+        self._epoch = state_dict["epoch"]
+        self._iter = state_dict["iter"]
+        self._val_due = state_dict.get("val_due", False)
+
+
+@LOOPS.register_module()
+class EpochBasedTrainLoop(BaseTrainLoop):
+    """Trains for a number of passes over the data.
+
+    Args:
+        runner: See :class:`BaseLoop`.
+        dataloader: See :class:`BaseLoop`; it must know its length.
+        max_epochs: Passes over the data.
+        val_begin: The first epoch after which a validation may follow.
+        val_interval: Epochs from one validation to the next.
+        dynamic_intervals: See :class:`BaseTrainLoop`.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader[Any] | Mapping[str, Any],
+        max_epochs: int,
+        val_begin: int = 1,
+        val_interval: int = 1,
+        dynamic_intervals: Sequence[tuple[int, int]] | None = None,
+    ) -> None:
+        super().__init__(runner, dataloader, val_begin, val_interval, dynamic_intervals)
+        if self.num_batches is None:
+            raise TypeError(
+                "Training by epochs needs a data loader that knows its length, but the data set is iterable and has no"
+                " __len__. Give it one, or train by iterations: train_cfg=dict(by_epoch=False, max_iters=...)."
+            )
+        if is_endless(self.dataloader):
+            raise ValueError(
+                "Training by epochs needs a data loader that comes to an end, but its sampler is an InfiniteSampler."
+                " Take DefaultSampler, or train by iterations: train_cfg=dict(by_epoch=False, max_iters=...)."
+            )
+        self._max_epochs = _at_least_one(max_epochs, "max_epochs")
+        self._max_iters = self._max_epochs * self.num_batches
+
+    def run(self) -> nn.Module:
+        """Train."""
+        self.runner.call_hook("before_train")
+        if self._val_due:
+            self.validate()
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            if self.should_validate(self._epoch, self._iter):
+                self.validate()
+        self.runner.call_hook("after_train")
+        return self.runner.model
+
+    def run_epoch(self) -> None:
+        """Make one pass over the data, or the rest of one that was begun before a stop."""
+        self.runner.call_hook("before_train_epoch")
+        self.runner.model.train()
+        done = self._iter - self._epoch * len(self.dataloader)
+        for idx, data_batch in islice(enumerate(self.dataloader), max(done, 0), None):
+            self.run_iter(idx, data_batch)
+        self.runner.call_hook("after_train_epoch")
+        self._epoch += 1
+
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Train on one batch."""
+        self.runner.call_hook("before_train_iter", batch_idx=idx, data_batch=data_batch)
+        outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
+        self.runner.call_hook("after_train_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
+        self._iter += 1
+
+    def should_validate(self, epoch: int, iteration: int) -> bool:
+        """Whether a validation follows when so many epochs are finished."""
+        return self._is_val_time(epoch, self._max_epochs)
+
+
+@LOOPS.register_module()
+class IterBasedTrainLoop(BaseTrainLoop):
+    """Trains for a number of iterations, going over the data as often as it takes.
+
+    To the hooks the whole run is one epoch.
+
+    Args:
+        runner: See :class:`BaseLoop`.
+        dataloader: See :class:`BaseLoop`.
+        max_iters: Iterations.
+        val_begin: The first iteration after which a validation may follow.
+        val_interval: Iterations from one validation to the next.
+        dynamic_intervals: See :class:`BaseTrainLoop`.
+    """
+
+    validates_after = "after_train_iter"
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader[Any] | Mapping[str, Any],
+        max_iters: int,
+        val_begin: int = 1,
+        val_interval: int = 1000,
+        dynamic_intervals: Sequence[tuple[int, int]] | None = None,
+    ) -> None:
+        super().__init__(runner, dataloader, val_begin, val_interval, dynamic_intervals)
+        self._max_iters = _at_least_one(max_iters, "max_iters")
+
+    def run(self) -> nn.Module:
+        """Train."""
+        self.runner.call_hook("before_train")
+        self.runner.call_hook("before_train_epoch")
+        self.runner.model.train()
+        if self._val_due:
+            self.validate()
+        batches = self._endless_batches()
+        while self._iter < self._max_iters and not self.stop_training:
+            self.run_iter(next(batches))
+            if self.should_validate(self._epoch, self._iter):
+                self.validate()
+        self.runner.call_hook("after_train_epoch")
+        self._epoch += 1
+        self.runner.call_hook("after_train")
+        return self.runner.model
+
+    def run_iter(self, data_batch: Any) -> None:
+        """Train on one batch."""
+        self.runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=data_batch)
+        outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
+        self.runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=data_batch, outputs=outputs)
+        self._iter += 1
+
+    def should_validate(self, epoch: int, iteration: int) -> bool:
+        """Whether a validation follows when so many iterations are finished."""
+        return self._is_val_time(iteration, self._max_iters)
+
+    def _endless_batches(self) -> Iterator[Any]:
+        """Go over the data again and again, from where the run stands."""
+        turn, done = seek(self.dataloader, self._iter)
+        while True:
+            set_epoch(self.dataloader, turn)
+            seed_generators(mix(Stream.ORDER, self.runner.seed, turn), self.runner.device)
+            empty = True
+            for batch in islice(self.dataloader, done, None):
+                empty = False
+                yield batch
+            if empty and done == 0:
+                raise ValueError(
+                    f"train_dataloader yields no batch: the iterable data set {type(self.dataloader.dataset).__name__}"
+                    " ends at once. Check the path of its files and what its filters leave over."
+                )
+            turn, done = turn + 1, 0
+
+
+class _EvaluationLoop(BaseLoop):
+    """What validation and test share: a pass over the data without gradients, and an evaluator."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader[Any] | Mapping[str, Any],
+        evaluator: Evaluator | Mapping[str, Any] | Sequence[Any],
+        fp16: bool = False,
+    ) -> None:
+        super().__init__(runner, dataloader)
+        self.evaluator = runner.build_evaluator(evaluator)
+        metainfo = getattr(self.dataloader.dataset, "metainfo", None)
+        if metainfo is not None:
+            self.evaluator.dataset_meta = metainfo
+        self.fp16 = fp16
+
+    def run(self) -> dict[str, float]:
+        """Make one pass over the data, and return the metrics by name."""
+        runner, mode = self.runner, self.mode
+        runner.call_hook(f"before_{mode}")
+        runner.call_hook(f"before_{mode}_epoch")
+        runner.model.eval()
+        for idx, data_batch in enumerate(self.dataloader):
+            self.run_iter(idx, data_batch)
+        metrics: dict[str, float] = self.evaluator.evaluate(self._dataset_size())
+        runner.call_hook(f"after_{mode}_epoch", metrics=metrics)
+        runner.call_hook(f"after_{mode}")
+        return metrics
+
+    def _dataset_size(self) -> int:
+        dataset: Any = self.dataloader.dataset
+        try:
+            return len(dataset)
+        except TypeError as error:
+            raise TypeError(
+                f"The {self.mode} data set {type(dataset).__name__} has no length, which the metrics need. Give it a"
+                " __len__ that counts its samples."
+            ) from error
+
+    @abstractmethod
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Evaluate one batch."""
+
+
+@LOOPS.register_module()
+class ValLoop(_EvaluationLoop):
+    """Validates: one pass over the data, its predictions to the evaluator.
+
+    Args:
+        runner: See :class:`BaseLoop`.
+        dataloader: See :class:`BaseLoop`.
+        evaluator: An evaluator, a metric, a config of one, or a list of metrics.
+        fp16: Run the forward pass under autocast.
+    """
+
+    mode = "val"
+
+    @torch.no_grad()
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Validate one batch."""
+        self.runner.call_hook("before_val_iter", batch_idx=idx, data_batch=data_batch)
+        with torch.autocast(self.runner.device.type, enabled=self.fp16):
+            outputs = self.runner.model.val_step(data_batch)
+        self.evaluator.process(data_samples=outputs, data_batch=data_batch)
+        self.runner.call_hook("after_val_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
+
+
+@LOOPS.register_module()
+class TestLoop(_EvaluationLoop):
+    """Tests: as :class:`ValLoop`, with the model's ``test_step``."""
+
+    __test__ = False  # the name looks like a test case to pytest
+    mode = "test"
+
+    @torch.no_grad()
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Test one batch."""
+        self.runner.call_hook("before_test_iter", batch_idx=idx, data_batch=data_batch)
+        with torch.autocast(self.runner.device.type, enabled=self.fp16):
+            outputs = self.runner.model.test_step(data_batch)
+        self.evaluator.process(data_samples=outputs, data_batch=data_batch)
+        self.runner.call_hook("after_test_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
+
+
+def _at_least_one(value: int, name: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"train_cfg.{name} must be an integer, but it is {value!r} ({type(value).__name__}).")
+    if value < 1:
+        raise ValueError(f"train_cfg.{name} must be at least 1, but it is {value}.")
+    return value

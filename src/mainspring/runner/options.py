@@ -1,0 +1,55 @@
+"""The options of a runner: dicts from the user become these, or one error that names the key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["AutoScaleLR", "EnvCfg", "Randomness"]
+
+
+@dataclass(frozen=True)
+class Randomness:
+    """``randomness=dict(...)``."""
+
+    seed: int | None = None
+    """From which all randomness of the run follows. None draws one, which is logged and saved."""
+    diff_rank_seed: bool = False
+    """Whether ranks initialise and draw running streams differently."""
+    deterministic: bool = False
+    """Whether torch must use deterministic algorithms, which some operations lack and others are slower with."""
+
+    def __post_init__(self) -> None:
+        if self.seed is not None and not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed must lie between 0 and 2**64 - 1, but it is {self.seed}.")
+
+
+@dataclass(frozen=True)
+class EnvCfg:
+    """``env_cfg=dict(...)``."""
+
+    cudnn_benchmark: bool = False
+    """Whether cuDNN times its convolution algorithms and takes the fastest for each new shape."""
+    mp_cfg: Mapping[str, Any] = field(default_factory=dict)
+    """``mp_start_method`` and ``opencv_num_threads`` of the data loading processes."""
+    dist_cfg: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of :func:`mainspring.dist.init_dist`."""
+    resource_limit: int = 4096
+    """The number of files that the process may hold open, where the system allows it."""
+    device: str | None = None
+    """The device to train on, such as ``'cpu'`` or ``'cuda:1'``; by default the machine's accelerator."""
+
+
+@dataclass(frozen=True)
+class AutoScaleLR:
+    """``auto_scale_lr=dict(...)``."""
+
+    base_batch_size: int
+    """The batch size, over all ranks, for which the learning rate was chosen."""
+    enable: bool = False
+    """Whether to scale the learning rate by the real batch size over ``base_batch_size``."""
+
+    def __post_init__(self) -> None:
+        if self.base_batch_size < 1:
+            raise ValueError(f"base_batch_size must be at least 1, but it is {self.base_batch_size}.")

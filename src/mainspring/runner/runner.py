@@ -1,0 +1,628 @@
+"""The runner: what a user configures, put together in one order and run."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import torch
+from torch import nn
+
+from ..checkpoint import find_latest_checkpoint, load_weights, read_checkpoint, save_checkpoint
+from ..dataset import build_dataloader
+from ..hooks import Hook
+from ..logging import MessageHub, MMLogger
+from ..model import BaseModule
+from ..optim import build_optim_wrapper
+from ..registry import RUNNERS, init_default_scope
+from ..utils import options_from
+from . import build, state
+from .environment import Environment
+from .options import AutoScaleLR
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
+
+    from ..evaluator import Evaluator
+    from ..model import BaseModel
+    from ..optim import OptimWrapper
+    from ..visualization import Visualizer
+    from .log_processor import LogProcessor
+    from .loops import BaseLoop, BaseTrainLoop, TestLoop, ValLoop
+
+__all__ = ["Runner"]
+
+Cfg = Mapping[str, Any]
+Loop = TypeVar("Loop", bound="BaseLoop")
+
+
+@RUNNERS.register_module()
+class Runner:
+    """Trains, validates and tests a model.
+
+    Every part may be given as an object or as a config dict. What belongs to training (``train_dataloader``,
+    ``train_cfg``, ``optim_wrapper``), to validation (``val_dataloader``, ``val_cfg``, ``val_evaluator``) and to
+    testing is given together or not at all.
+
+    Args:
+        model: An ``nn.Module`` with ``train_step``, ``val_step`` and ``test_step``, as :class:`BaseModel` has them.
+        work_dir: Where checkpoints, logs and results go.
+        train_dataloader: The training data: a ``torch.utils.data.DataLoader``, or its config.
+        val_dataloader: The validation data.
+        test_dataloader: The test data.
+        train_cfg: How long to train: ``dict(by_epoch=True, max_epochs=10, val_interval=1)``,
+            ``dict(by_epoch=False, max_iters=10000)``, or ``dict(type='MyLoop', ...)``.
+        val_cfg: Options of the validation loop; ``dict()`` takes the defaults.
+        test_cfg: Options of the test loop.
+        auto_scale_lr: ``dict(base_batch_size=256, enable=True)`` scales the learning rate with the batch size.
+        optim_wrapper: The optimizer: ``dict(optimizer=dict(type='SGD', lr=0.1))``, or an object.
+        param_scheduler: Schedules of the learning rate and other parameters: one or a list.
+        val_evaluator: The metrics of validation: one or a list.
+        test_evaluator: The metrics of testing.
+        default_hooks: Changes to the default hooks, by slot: ``dict(checkpoint=dict(type='CheckpointHook',
+            interval=5))``; None in a slot leaves that hook out.
+        custom_hooks: More hooks.
+        data_preprocessor: The model's data preprocessor, in place of one that the model's config names not.
+        load_from: A checkpoint from which the weights are taken before anything is run.
+        resume: True or ``'auto'`` goes on from the newest checkpoint in ``work_dir``, or begins where there is none.
+            With True, ``load_from`` names the checkpoint to go on from; with ``'auto'``, it gives the weights for a
+            beginning.
+        launcher: ``'none'``.
+        env_cfg: See :class:`~mainspring.runner.options.EnvCfg`.
+        log_processor: How log lines are made.
+        log_level: The lowest level that is logged.
+        visualizer: Where scalars go.
+        default_scope: The scope in which names in configs are looked up first.
+        randomness: ``dict(seed=0, deterministic=False)``: the same seed gives the same run.
+        experiment_name: The name of the run; by default it is made from the time.
+        cfg: The whole configuration, kept with checkpoints.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument cannot be, or what belongs together is not given together.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | Cfg,
+        work_dir: str | os.PathLike[str],
+        train_dataloader: DataLoader[Any] | Cfg | None = None,
+        val_dataloader: DataLoader[Any] | Cfg | None = None,
+        test_dataloader: DataLoader[Any] | Cfg | None = None,
+        train_cfg: Cfg | BaseTrainLoop | None = None,
+        val_cfg: Cfg | BaseLoop | None = None,
+        test_cfg: Cfg | BaseLoop | None = None,
+        auto_scale_lr: Cfg | None = None,
+        optim_wrapper: OptimWrapper | torch.optim.Optimizer | Cfg | None = None,
+        param_scheduler: Any = None,
+        val_evaluator: Any = None,
+        test_evaluator: Any = None,
+        default_hooks: Cfg | None = None,
+        custom_hooks: Sequence[Hook | Cfg] | None = None,
+        data_preprocessor: nn.Module | Cfg | None = None,
+        load_from: str | os.PathLike[str] | None = None,
+        resume: bool | str = False,
+        launcher: str = "none",
+        env_cfg: Cfg | None = None,
+        log_processor: LogProcessor | Cfg | None = None,
+        log_level: str | int = "INFO",
+        visualizer: Visualizer | Cfg | None = None,
+        default_scope: str = "mainspring",
+        randomness: Cfg | None = None,
+        experiment_name: str | None = None,
+        cfg: Cfg | None = None,
+    ) -> None:
+        self._given: dict[str, Any] = {
+            "train_dataloader": train_dataloader,
+            "val_dataloader": val_dataloader,
+            "test_dataloader": test_dataloader,
+            "train_cfg": train_cfg,
+            "val_cfg": val_cfg,
+            "test_cfg": test_cfg,
+            "optim_wrapper": optim_wrapper,
+            "param_scheduler": param_scheduler,
+            "val_evaluator": val_evaluator,
+            "test_evaluator": test_evaluator,
+        }
+        build.check_groups(self._given)
+        self._auto_scale_lr = (
+            None if auto_scale_lr is None else options_from(AutoScaleLR, auto_scale_lr, "auto_scale_lr")
+        )
+        self._load_from, self._resume_from = _starting_point(work_dir, load_from, resume)
+        self._is_loaded = False
+        self.is_training = False
+        """Whether the training loop is running, validations within it included."""
+
+        self.env = Environment.make(work_dir, randomness, env_cfg, launcher, lambda: state.seed_of(self._resume_from))
+        self.cfg: Cfg = {} if cfg is None else cfg
+        self.default_scope = default_scope
+        init_default_scope(default_scope)
+        self.experiment_name = experiment_name or _free_name(f"runner_{self.timestamp}")
+        self.logger = self.build_logger(log_level)
+        self.message_hub = self.build_message_hub()
+        self.log_processor = self.build_log_processor(log_processor)
+        self.visualizer = self.build_visualizer(visualizer)
+        self._hooks = build.build_hooks(default_hooks, custom_hooks)
+
+        self.env.seed_initialisation()
+        self.model = self.build_model(model, data_preprocessor)
+
+    @classmethod
+    def from_cfg(cls, cfg: Cfg) -> Self:
+        """Make a runner from a mapping whose keys are the constructor's arguments; others are left alone.
+
+        Raises:
+            ValueError: ``model`` or ``work_dir`` is missing.
+        """
+        for key in ("model", "work_dir"):
+            if cfg.get(key) is None:
+                raise ValueError(f"The configuration has no {key!r}, which a Runner needs.")
+        arguments = {name: cfg[name] for name in _ARGUMENTS if name in cfg}
+        return cls(**arguments, cfg=cfg)
+
+    # The parts, each built when it is first asked for, after those that come before it.
+
+    @cached_property
+    def train_loop(self) -> BaseTrainLoop | None:
+        """The training loop, or None."""
+        cfg = self._given["train_cfg"]
+        return None if cfg is None else self.build_train_loop(cfg)
+
+    @cached_property
+    def val_loop(self) -> ValLoop | None:
+        """The validation loop, or None."""
+        cfg = self._given["val_cfg"]
+        return None if cfg is None else self.build_val_loop(cfg)
+
+    @cached_property
+    def test_loop(self) -> TestLoop | None:
+        """The test loop, or None."""
+        cfg = self._given["test_cfg"]
+        return None if cfg is None else self.build_test_loop(cfg)
+
+    @cached_property
+    def _initialised(self) -> bool:
+        self._init_weights()
+        return True
+
+    @cached_property
+    def optim_wrapper(self) -> OptimWrapper:
+        """The optimizer wrapper, around the model with its initial weights.
+
+        Raises:
+            RuntimeError: The runner was given none.
+        """
+        cfg = self._given["optim_wrapper"]
+        if cfg is None:
+            raise RuntimeError("This runner was given no optim_wrapper: it can validate and test, but not train.")
+        _ = self._initialised
+        wrapper = self.build_optim_wrapper(cfg)
+        if self._auto_scale_lr is not None and self._auto_scale_lr.enable:
+            self.scale_lr(wrapper, self._auto_scale_lr)
+        return wrapper
+
+    @cached_property
+    def param_schedulers(self) -> list[Any]:
+        """The schedules, in the order in which they were given."""
+        cfg = self._given["param_scheduler"]
+        return [] if cfg is None else self.build_param_scheduler(cfg)
+
+    @property
+    def train_dataloader(self) -> DataLoader[Any]:
+        """The training data."""
+        return _of(self.train_loop, "train").dataloader
+
+    @property
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The validation data."""
+        return _of(self.val_loop, "val").dataloader
+
+    @property
+    def test_dataloader(self) -> DataLoader[Any]:
+        """The test data."""
+        return _of(self.test_loop, "test").dataloader
+
+    @property
+    def val_evaluator(self) -> Evaluator:
+        """The metrics of validation."""
+        return _of(self.val_loop, "val").evaluator
+
+    @property
+    def test_evaluator(self) -> Evaluator:
+        """The metrics of testing."""
+        return _of(self.test_loop, "test").evaluator
+
+    @property
+    def hooks(self) -> tuple[Hook, ...]:
+        """The hooks, in the order in which they are called."""
+        return tuple(self._hooks)
+
+    # Facts, read from their owners.
+
+    # A loop that nobody has asked for yet is not built for their sake.
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are finished; 0 without training."""
+        loop = self.__dict__.get("train_loop")
+        return 0 if loop is None else loop.epoch
+
+    @property
+    def iter(self) -> int:
+        """Iterations that are finished; 0 without training."""
+        loop = self.__dict__.get("train_loop")
+        return 0 if loop is None else loop.iter
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs of the whole run; 1 without training."""
+        loop = self.__dict__.get("train_loop")
+        return 1 if loop is None else loop.max_epochs
+
+    @property
+    def max_iters(self) -> int:
+        """Iterations of the whole run; 1 without training."""
+        loop = self.__dict__.get("train_loop")
+        return 1 if loop is None else loop.max_iters
+
+    @property
+    def val_interval(self) -> int:
+        """Epochs, or iterations, from one validation to the next; 1 without training."""
+        loop = self.__dict__.get("train_loop")
+        return 1 if loop is None else loop.val_interval
+
+    @property
+    def val_begin(self) -> int:
+        """The first epoch, or iteration, after which a validation may follow; 1 without training."""
+        loop = self.__dict__.get("train_loop")
+        return 1 if loop is None else loop.val_begin
+
+    @property
+    def running_stages(self) -> Sequence[str]:
+        """The stages of hooks that are being called now, the outermost first."""
+        return self._hooks.running
+
+    @property
+    def work_dir(self) -> str:
+        """Where checkpoints, logs and results go."""
+        return str(self.env.work_dir)
+
+    @property
+    def log_dir(self) -> str:
+        """Where the log of this process goes: a folder of the work directory, called after the time."""
+        return str(self.env.work_dir / self.env.timestamp)
+
+    @property
+    def timestamp(self) -> str:
+        """When the runner was made: ``YYYYmmdd_HHMMSS``."""
+        return self.env.timestamp
+
+    @property
+    def seed(self) -> int:
+        """From which all randomness of the run follows."""
+        return self.env.seed
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether torch must use deterministic algorithms."""
+        return self.env.deterministic
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model was put."""
+        return self.env.device
+
+    @property
+    def launcher(self) -> str:
+        """What started the processes."""
+        return self.env.launcher
+
+    @property
+    def rank(self) -> int:
+        """This process's number among those of the run."""
+        return self.env.rank
+
+    @property
+    def world_size(self) -> int:
+        """The number of processes of the run."""
+        return self.env.world_size
+
+    @property
+    def distributed(self) -> bool:
+        """Whether the run has several processes."""
+        return self.env.world_size > 1
+
+    @property
+    def model_name(self) -> str:
+        """The class of the model."""
+        return type(self.model).__name__
+
+    # What a runner does.
+
+    def train(self) -> nn.Module:
+        """Train, and return the model.
+
+        Raises:
+            RuntimeError: The runner was given nothing to train with.
+            SystemExit: The run was stopped by Ctrl-C; the code is 130.
+        """
+        loop = _of(self.train_loop, "train")
+        _require_step(self.model, "train_step", "train")
+        if self.val_loop is not None:
+            _require_step(self.model, "val_step", "validate")
+        _ = self.optim_wrapper, self.param_schedulers
+
+        def run() -> nn.Module:
+            self.optim_wrapper.initialize_count_status(self.model, loop.iter, loop.max_iters)
+            self.is_training = True
+            try:
+                loop.run()
+            finally:
+                self.is_training = False
+            return self.model
+
+        model: nn.Module = self._run(run)
+        return model
+
+    def val(self) -> dict[str, float]:
+        """Validate, and return the metrics by name.
+
+        Raises:
+            RuntimeError: The runner was given nothing to validate with.
+        """
+        loop = _of(self.val_loop, "val")
+        _require_step(self.model, "val_step", "validate")
+        metrics: dict[str, float] = self._run(loop.run)
+        return metrics
+
+    def test(self) -> dict[str, float]:
+        """Test, and return the metrics by name.
+
+        Raises:
+            RuntimeError: The runner was given nothing to test with.
+        """
+        loop = _of(self.test_loop, "test")
+        _require_step(self.model, "test_step", "test")
+        metrics: dict[str, float] = self._run(loop.run)
+        return metrics
+
+    def _run(self, run: Callable[[], Any]) -> Any:
+        try:
+            self.call_hook("before_run")
+            self.load_or_resume()
+            result = run()
+            self.call_hook("after_run")
+            return result
+        except KeyboardInterrupt as interrupt:
+            self._hooks.close()
+            self.logger.warning(state.where_it_stopped(self))
+            raise SystemExit(130) from interrupt
+        finally:
+            self._hooks.close()
+
+    def register_hook(self, hook: Hook | Cfg, priority: int | str | None = None) -> None:
+        """Add a hook, behind those of the same priority.
+
+        Args:
+            hook: A hook or its config, which may name its ``priority``.
+            priority: A number from 0 (first) to 100, or a name; by default the hook's own.
+        """
+        build.register_hook(self._hooks, hook, priority)
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call the hooks that act at a stage."""
+        self._hooks.call(fn_name, self, **kwargs)
+
+    # Checkpoints.
+
+    def load_or_resume(self) -> None:
+        """Load the checkpoint from which the run was told to begin or to go on, once."""
+        if self._is_loaded:
+            return
+        self._is_loaded = True
+        if self._resume_from is not None and self.train_loop is not None:
+            self.resume(self._resume_from)
+        elif self._resume_from is not None or self._load_from is not None:
+            self.load_checkpoint(self._resume_from or str(self._load_from))
+        elif self.train_loop is not None:
+            state.warn_of_earlier_run(self)
+
+    def load_checkpoint(
+        self,
+        filename: str | os.PathLike[str],
+        map_location: Any = "cpu",
+        strict: bool = False,
+        revise_keys: Sequence[tuple[str, str]] = ((r"^module\.", ""),),
+    ) -> dict[str, Any]:
+        """Load weights from a checkpoint, and return the whole of it.
+
+        The arguments are those of :func:`mainspring.checkpoint.load_checkpoint`.
+        """
+        checkpoint = read_checkpoint(filename, map_location)
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        load_weights(self.model, checkpoint, strict, self.logger, revise_keys=revise_keys, source=repr(str(filename)))
+        self.logger.info(f"Loaded the weights in {str(filename)!r}")
+        return checkpoint
+
+    def resume(
+        self,
+        filename: str | os.PathLike[str],
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: Any = "cpu",
+    ) -> None:
+        """Go on from a checkpoint: weights, optimizer, schedules, position, history.
+
+        Args:
+            filename: What :meth:`save_checkpoint` wrote.
+            resume_optimizer: Load the optimizer's state too.
+            resume_param_scheduler: Load the schedules' progress too.
+            map_location: As for ``torch.load``.
+
+        Raises:
+            CheckpointError: It is damaged, does not fit, or is no checkpoint of a run.
+        """
+        checkpoint = self.load_checkpoint(filename, map_location, strict=True)
+        state.restore(self, checkpoint, str(filename), resume_optimizer, resume_param_scheduler)
+        self._is_loaded = True
+
+    def save_checkpoint(
+        self,
+        out_dir: str | os.PathLike[str],
+        filename: str,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: Cfg | None = None,
+        by_epoch: bool = True,
+    ) -> None:
+        """Write a checkpoint of the run as it stands, or will when the stage that is running is over.
+
+        Args:
+            out_dir: Directory; made where missing.
+            filename: Name of the file in it.
+            save_optimizer: Save the optimizer's state.
+            save_param_scheduler: Save the schedules' progress.
+            meta: More entries of ``meta``.
+            by_epoch: Accepted for compatibility: the position is known without it.
+        """
+        checkpoint = state.collect(self, save_optimizer, save_param_scheduler, meta or {})
+        self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
+        if self.rank == 0:
+            save_checkpoint(checkpoint, Path(out_dir) / filename)
+
+    # How each part is built; a subclass may build one in another way.
+
+    def build_logger(self, log_level: int | str = "INFO", log_file: str | None = None) -> MMLogger:
+        """Return the run's logger, which writes to the console and to a file in :attr:`log_dir`."""
+        log_file = log_file or str(Path(self.log_dir) / f"{self.timestamp}.log")
+        return MMLogger.get_instance(name=self.experiment_name, log_file=log_file, log_level=log_level)
+
+    def build_message_hub(self) -> MessageHub:
+        """Return the run's message hub."""
+        return MessageHub.new_instance(self.experiment_name)
+
+    def build_visualizer(self, visualizer: Visualizer | Cfg | None = None) -> Visualizer:
+        """Build what takes the scalars."""
+        return build.build_visualizer(visualizer, self.experiment_name, self.work_dir)
+
+    def build_log_processor(self, log_processor: LogProcessor | Cfg | None = None) -> LogProcessor:
+        """Build what makes log lines."""
+        return build.build_log_processor(log_processor, build.counts_epochs(self._given["train_cfg"]))
+
+    def build_model(self, model: nn.Module | Cfg, data_preprocessor: nn.Module | Cfg | None = None) -> BaseModel:
+        """Build the model and move it to the device."""
+        return build.build_model(model, data_preprocessor, self.device)
+
+    def _init_weights(self) -> None:
+        if isinstance(self.model, BaseModule):
+            self.env.seed_initialisation(phase=1)
+            self.model.init_weights()
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader[Any] | Cfg,
+        seed: int | None = None,
+        diff_rank_seed: bool = False,
+        name: str = "dataloader",
+    ) -> DataLoader[Any]:
+        """Build a data loader; see :func:`mainspring.dataset.build_dataloader`.
+
+        Args:
+            dataloader: A loader, which is returned as it is, or its config.
+            seed: From which the order and the workers' randomness follow.
+            diff_rank_seed: Accepted for compatibility: the workers of different ranks always differ.
+            name: What the user calls it, for messages.
+        """
+        return build_dataloader(dataloader, seed, name=name)
+
+    def build_optim_wrapper(self, optim_wrapper: OptimWrapper | torch.optim.Optimizer | Cfg) -> OptimWrapper:
+        """Build the optimizer wrapper around the model's parameters."""
+        wrapper = build_optim_wrapper(self.model, optim_wrapper)
+        wrapper.message_hub = self.message_hub
+        return wrapper
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: AutoScaleLR) -> None:
+        """Multiply the learning rates by the real batch size over the one for which they were chosen.
+
+        Goyal et al., "Accurate, large minibatch SGD", 2017: the linear scaling rule.
+        """
+        real = (self.train_dataloader.batch_size or 1) * self.world_size
+        ratio = real / auto_scale_lr.base_batch_size
+        for group in optim_wrapper.param_groups:
+            group["lr"] *= ratio
+        self.logger.info(
+            f"Learning rates are multiplied by {ratio:g}: batches of {real}, chosen for"
+            f" {auto_scale_lr.base_batch_size}."
+        )
+
+    def build_param_scheduler(self, scheduler: Any) -> list[Any]:
+        """Build the schedules."""
+        return build.build_param_schedulers(self.optim_wrapper, scheduler, _of(self.train_loop, "train"))
+
+    def build_evaluator(self, evaluator: Any) -> Evaluator:
+        """Build an evaluator."""
+        return build.build_evaluator(evaluator)
+
+    def build_train_loop(self, loop: BaseTrainLoop | Cfg) -> BaseTrainLoop:
+        """Build the training loop."""
+        return build.build_train_loop(self, loop, self._given["train_dataloader"])
+
+    def build_val_loop(self, loop: BaseLoop | Cfg) -> ValLoop:
+        """Build the validation loop."""
+        given = self._given
+        built: ValLoop = build.build_evaluation_loop(self, "val", loop, given["val_dataloader"], given["val_evaluator"])
+        return built
+
+    def build_test_loop(self, loop: BaseLoop | Cfg) -> TestLoop:
+        """Build the test loop."""
+        given = self._given
+        built: TestLoop = build.build_evaluation_loop(
+            self, "test", loop, given["test_dataloader"], given["test_evaluator"]
+        )
+        return built
+
+
+_ARGUMENTS = [name for name in inspect.signature(Runner.__init__).parameters if name not in ("self", "cfg")]
+
+
+def _of(loop: Loop | None, mode: str) -> Loop:
+    if loop is None:
+        raise RuntimeError(
+            f"This runner was given no {mode}_cfg and {mode}_dataloader, so it has no {mode} loop. Pass them to"
+            " Runner(...)."
+        )
+    return loop
+
+
+def _require_step(model: nn.Module, step: str, purpose: str) -> None:
+    if not callable(getattr(model, step, None)):
+        raise TypeError(
+            f"To {purpose}, the model needs a method {step}, which {type(model).__name__} does not have. Let it inherit"
+            " from mainspring.BaseModel, which has all the steps."
+        )
+
+
+def _starting_point(
+    work_dir: str | os.PathLike[str], load_from: str | os.PathLike[str] | None, resume: bool | str
+) -> tuple[str | None, str | None]:
+    """Return the checkpoint to take weights from, and the one to go on from; at most one is not None."""
+    if resume not in (True, False, "auto"):
+        raise ValueError(f"resume must be True, False or 'auto', but it is {resume!r}.")
+    weights = None if load_from is None else os.fspath(load_from)
+    if resume is True and weights is not None:
+        return None, weights
+    latest = find_latest_checkpoint(work_dir) if resume else None
+    return (None, latest) if latest is not None else (weights, None)
+
+
+def _free_name(name: str) -> str:
+    """Return the name, numbered where a run of this process has it already."""
+    number, free = 1, name
+    while MessageHub.check_instance_created(free):
+        number += 1
+        free = f"{name}_{number}"
+    return free

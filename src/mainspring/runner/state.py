@@ -1,0 +1,160 @@
+"""What of a run is saved, and how it is brought back: one table of parts."""
+
+from __future__ import annotations
+
+import pprint
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .._version import __version__
+from ..checkpoint import CheckpointError, find_latest_checkpoint, read_checkpoint, weights_to_cpu
+
+if TYPE_CHECKING:
+    from .runner import Runner
+
+__all__ = ["collect", "restore", "seed_of", "warn_of_earlier_run", "where_it_stopped"]
+
+
+def collect(
+    runner: Runner, save_optimizer: bool, save_param_scheduler: bool, meta: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the checkpoint of a run.
+
+    ===================  ==========================================================================
+    key                  holds
+    ===================  ==========================================================================
+    ``meta``             what a person asks: epoch, iteration, seed, time, versions, configuration
+    ``state_dict``       the weights
+    ``optimizer``        the optimizer wrapper's state
+    ``param_schedulers`` the schedules' progress, one entry each
+    ``message_hub``      scalars and runtime information
+    ``train_loop``       the position of the run
+    ``hooks``            what hooks keep, by class name
+    ===================  ==========================================================================
+    """
+    checkpoint: dict[str, Any] = {
+        "state_dict": weights_to_cpu(runner.model.state_dict()),
+        "message_hub": runner.message_hub.state_dict(),
+        "hooks": {name: hook.state_dict() for name, hook in _named_hooks(runner)},
+    }
+    position: dict[str, Any] = {"epoch": 0, "iter": 0}
+    dataset_meta = None
+    if runner.train_loop is not None:
+        position = checkpoint["train_loop"] = runner.train_loop.state_dict()
+        dataset_meta = getattr(runner.train_dataloader.dataset, "metainfo", None)
+        if save_optimizer:
+            checkpoint["optimizer"] = runner.optim_wrapper.state_dict()
+        if save_param_scheduler:
+            checkpoint["param_schedulers"] = [schedule.state_dict() for schedule in runner.param_schedulers]
+    checkpoint["meta"] = {
+        "epoch": position["epoch"],
+        "iter": position["iter"],
+        "seed": runner.seed,
+        "experiment_name": runner.experiment_name,
+        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "mainspring_version": __version__,
+        "torch_version": torch.__version__,
+        "dataset_meta": dataset_meta,
+        "cfg": pprint.pformat(dict(runner.cfg), sort_dicts=False) if runner.cfg else "",
+        **meta,
+    }
+    return checkpoint
+
+
+def restore(
+    runner: Runner,
+    checkpoint: Mapping[str, Any],
+    filename: str,
+    resume_optimizer: bool = True,
+    resume_param_scheduler: bool = True,
+) -> None:
+    """Bring a run to where a checkpoint was saved; the weights are loaded already."""
+    if runner.train_loop is None:
+        raise RuntimeError("This runner was given no train_cfg, so there is no training to resume.")
+    meta = checkpoint.get("meta", {})
+    position = checkpoint.get("train_loop", meta)
+    needed = ["optimizer"] if resume_optimizer else []
+    needed += ["param_schedulers"] if resume_param_scheduler and runner.param_schedulers else []
+    missing = [key for key in needed if key not in checkpoint]
+    if missing or "iter" not in position:
+        raise CheckpointError(
+            f"{filename!r} holds no {' and no '.join(missing) or 'position of a run'}, so no run can go on from it."
+            " To take only its weights, pass it as load_from, with resume=False."
+        )
+    runner.train_loop.load_state_dict(position)
+    if resume_optimizer:
+        runner.optim_wrapper.load_state_dict(checkpoint["optimizer"])
+    if resume_param_scheduler:
+        schedules = checkpoint.get("param_schedulers", [])
+        if len(schedules) != len(runner.param_schedulers):
+            raise CheckpointError(
+                f"{filename!r} holds the progress of {len(schedules)} schedules, but {len(runner.param_schedulers)} are"
+                " configured. Configure as many, or call resume(..., resume_param_scheduler=False)."
+            )
+        for schedule, progress in zip(runner.param_schedulers, schedules, strict=True):
+            schedule.load_state_dict(progress)
+    runner.message_hub.load_state_dict(checkpoint.get("message_hub", {}))
+    saved = checkpoint.get("hooks", {})
+    for name, hook in _named_hooks(runner):
+        if name in saved:
+            hook.load_state_dict(saved[name])
+    if meta.get("seed", runner.seed) != runner.seed:
+        runner.logger.warning(
+            f"The seed was {meta['seed']} when {filename!r} was saved and is {runner.seed} now: data order and"
+            " augmentation change from here on."
+        )
+    runner.logger.info(f"Resumed from {filename!r}: epoch {runner.epoch}, iteration {runner.iter}")
+    if runner.iter >= runner.max_iters or runner.epoch >= runner.max_epochs:
+        runner.logger.info(f"This run is finished already: {_progress(runner)}. To train on, ask for more.")
+
+
+def _named_hooks(runner: Runner) -> list[tuple[str, Any]]:
+    """Return the hooks by class name; the second of a class is called ``Name_2``."""
+    named: dict[str, Any] = {}
+    for hook in runner.hooks:
+        name, number = type(hook).__name__, 1
+        while name in named:
+            number += 1
+            name = f"{type(hook).__name__}_{number}"
+        named[name] = hook
+    return list(named.items())
+
+
+def _progress(runner: Runner) -> str:
+    if runner.max_epochs > 1:
+        return f"{runner.epoch} of {runner.max_epochs} epochs are done"
+    return f"{runner.iter} of {runner.max_iters} iterations are done"
+
+
+def seed_of(checkpoint: str | None) -> int | None:
+    """Return the seed of the run that wrote a checkpoint, or None where there is none."""
+    if checkpoint is None:
+        return None
+    seed = read_checkpoint(checkpoint).get("meta", {}).get("seed")
+    return seed if isinstance(seed, int) else None
+
+
+def warn_of_earlier_run(runner: Runner) -> None:
+    """Say that a run begins where another has left checkpoints."""
+    earlier = find_latest_checkpoint(runner.work_dir)
+    if earlier is not None:
+        runner.logger.warning(
+            f"{runner.work_dir!r} holds checkpoints of an earlier run, the newest {Path(earlier).name!r}. This run"
+            " begins anew and will replace those of the same name. To go on instead, pass resume='auto'; to keep them, choose"
+            " another work_dir."
+        )
+
+
+def where_it_stopped(runner: Runner) -> str:
+    """Return the last line of a run that was broken off."""
+    text = "Stopped by Ctrl-C"
+    if runner.is_training or runner.iter:
+        text += f" at epoch {runner.epoch + 1}, iteration {runner.iter}"
+    latest = find_latest_checkpoint(runner.work_dir)
+    if latest is None:
+        return f"{text}, before the first checkpoint."
+    return f"{text}. The same run with resume='auto' goes on from {latest}"

@@ -1,0 +1,146 @@
+"""A run's scalars as JSON lines: one record a line, whole whenever the run is killed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..utils import apply_to, atomic_write
+
+if TYPE_CHECKING:
+    import io
+
+__all__ = ["ScalarsFile", "read_scalars"]
+
+_NOT_FINITE = ("nan", "inf", "-inf")
+
+
+class ScalarsFile:
+    """A file of records that grows line by line.
+
+    A record goes to the operating system in one write, so that a killed run leaves whole lines. Where a
+    line was cut nevertheless (by a full disk, say), it is removed before the next one is written.
+
+    JSON has no numbers for NaN and the infinities: they are written as the strings ``"nan"``, ``"inf"`` and
+    ``"-inf"``, which :func:`read_scalars` turns back.
+
+    Args:
+        path: The file; it and its directory are made with the first record.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._file: io.FileIO | None = None
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write a record.
+
+        Args:
+            record: Values are numbers, strings, None, arrays, tensors, and lists and dicts of these.
+
+        Raises:
+            TypeError: A value is something else; the message names its key.
+        """
+        plain = {str(key): _jsonable(value, str(key)) for key, value in record.items()}
+        line = json.dumps(plain, allow_nan=False) + "\n"
+        if self._file is None:
+            self._file = self._open()
+        self._file.write(line.encode())
+
+    def rewind(self, iteration: int) -> None:
+        """Drop the records of later iterations than ``iteration``, as if they had never been written.
+
+        A record's iteration is its ``iter``, or its ``step`` where it has no ``iter``; a record with neither
+        stays. The file is replaced at once or, after an error, not at all.
+        """
+        self.close()
+        if not self.path.exists():
+            return
+        lines = self.path.read_bytes().splitlines(keepends=True)
+        kept = [
+            line
+            for line, record in zip(lines, _parse(self.path, lines), strict=False)
+            if record.get("iter", record.get("step", iteration)) <= iteration
+        ]
+        if len(kept) < len(lines):
+            with atomic_write(self.path) as file:
+                file.writelines(kept)
+
+    def close(self) -> None:
+        """Close the file; the next record opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> io.FileIO:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists():
+            _mend_end(self.path)
+        return open(self.path, "ab", buffering=0)
+
+
+def read_scalars(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Return the records of a scalars file; a last line that was cut is left out.
+
+    Raises:
+        ValueError: Another line is no record; the message names it.
+    """
+    lines = Path(path).read_bytes().splitlines(keepends=True)
+    return [apply_to(record, _is_not_finite, float) for record in _parse(path, lines)]
+
+
+def _parse(path: str | os.PathLike[str], lines: list[bytes]) -> list[dict[str, Any]]:
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            if not isinstance(record, dict):
+                raise ValueError(f"it holds {type(record).__name__} and not an object")
+        except ValueError as error:
+            if number == len(lines) and not line.endswith(b"\n"):
+                break
+            raise ValueError(
+                f"Line {number} of {os.fspath(path)} is no record: {error}. Remove the line, or the file."
+            ) from error
+        records.append(record)
+    return records
+
+
+def _mend_end(path: Path) -> None:
+    """Remove a last line that was cut; end one that lacks only the line break."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    if not lines or lines[-1].endswith(b"\n"):
+        return
+    if _parse(path, lines[-1:]):
+        with path.open("ab") as file:
+            file.write(b"\n")
+    else:
+        os.truncate(path, sum(map(len, lines[:-1])))
+
+
+def _is_not_finite(value: Any) -> bool:
+    return isinstance(value, str) and value in _NOT_FINITE
+
+
+def _jsonable(value: Any, key: str) -> Any:
+    if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(item, f"{key}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, Mapping):
+        return {str(name): _jsonable(item, f"{key}.{name}") for name, item in value.items()}
+    raise TypeError(
+        f"{key!r} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be written as JSON:"
+        " log numbers, strings, or lists and dicts of these."
+    )
