@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.distributed as torch_dist
 import torch.multiprocessing as mp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainspring.dataset import DefaultSampler, InfiniteSampler
@@ -59,6 +59,7 @@ def test_infinite_passes_are_different_permutations():
     assert passes[0] != passes[1] != passes[2] != passes[0]
 
 
+@settings(max_examples=40, deadline=None)
 @given(size=st.integers(1, 12), position=st.integers(0, 60), rank=st.integers(0, 4), shuffle=st.booleans())
 def test_seeking_is_the_same_as_drawing(size, position, rank, shuffle):
     def sampler():

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainspring.evaluator import Accuracy, StreamingMetric
@@ -63,6 +63,7 @@ def test_keys_and_positions():
     assert evaluate(both, target_key="other") == {"accuracy/top1": 25.0}
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     labels=st.lists(st.integers(0, 4), min_size=1, max_size=40),
     cuts=st.lists(st.integers(0, 40), max_size=4),

@@ -54,7 +54,8 @@ def to_plain(value: Any, path: str = "checkpoint") -> Any:
 
 def _without_subclass(value: Any) -> Any:
     # A member of an enumeration, say, is unpickled by its class; the number that it is, is not.
-    for kind in (str, bytes, bool, int, float, complex):
+    kinds: tuple[Any, ...] = (str, bytes, bool, int, float, complex)
+    for kind in kinds:
         if isinstance(value, kind):
-            return value if type(value) is kind else kind.__new__(kind, value)  # type: ignore[call-overload]
+            return value if type(value) is kind else kind.__new__(kind, value)
     return value

@@ -138,7 +138,8 @@ def load_state_dict(
         raise CheckpointError(f"{report}\nLoad what fits with strict=False, or rename keys with revise_keys.")
     if own and len(missing) == len(own):
         raise CheckpointError(
-            f"{report}\nNot one name fits. Rename keys with revise_keys=[(pattern, replacement)], if only a prefix differs."
+            f"{report}\nNot one name fits. If only a prefix differs, rename keys with"
+            " revise_keys=[(pattern, replacement)]."
         )
     if findings:
         print_log(report, logger=logger, level=30)

@@ -94,7 +94,7 @@ class CheckpointHook(Hook):
         """File names of the interval's checkpoints that stand in the directory, the oldest first."""
         self._validated_since_save = False
         self.best: dict[str, dict[str, Any]] = {}
-        """For each watched metric, its best ``score``, the ``file`` that holds it, and when it was (``unit``, ``number``)."""
+        """For each watched metric its best ``score``, the ``file`` that holds it, and when (``unit``, ``number``)."""
 
     def directory(self, runner: Runner) -> Path:
         """Return where the files go."""
@@ -150,18 +150,20 @@ class CheckpointHook(Hook):
                 self._save_best(runner, name, score)
 
     def after_train(self, runner: Runner) -> None:
-        """Save once more what ended with a validation, so that its results are not lost, or was stopped early."""
+        """Save what was stopped early, and once more what ended with a validation, for its results to be in it."""
         number = runner.epoch if self.by_epoch else runner.iter
-        if self.save_last and (self._validated_since_save):
+        saved = self.filename_tmpl.format(number) in self.kept
+        if self.save_last and number > 0 and (self._validated_since_save or not saved):
             self._save(runner, number)
 
     def _save(self, runner: Runner, number: int) -> None:
         directory = self.directory(runner)
         filename = self.filename_tmpl.format(number)
+        if filename not in self.kept:  # else it is the same once more, with the last results in it
+            runner.logger.info(f"Saving checkpoint at {number} {'epochs' if self.by_epoch else 'iterations'}")
         kept = [name for name in self.kept if name != filename] + [filename]
         surplus = kept[: -self.max_keep_ckpts] if self.max_keep_ckpts > 0 else []
         self.kept = kept[len(surplus) :]
-        runner.logger.info(f"Saving checkpoint at {number} {'epochs' if self.by_epoch else 'iterations'}")
         self._write(runner, directory, filename)
         self._validated_since_save = False
         if is_main_process():

@@ -191,8 +191,8 @@ class BaseModel(BaseModule):
             return value.reshape(())
         if is_loss:
             raise ValueError(
-                f"{self._forward_name()} returned a tensor of shape {tuple(value.shape)} under {name!r} in mode 'loss', but"
-                " a loss is a scalar. Reduce it, with .mean() for instance."
+                f"{self._forward_name()} returned a tensor of shape {tuple(value.shape)} under {name!r} in mode 'loss',"
+                " but a loss is a scalar. Reduce it, with .mean() for instance."
             )
         return value.float().mean()
 

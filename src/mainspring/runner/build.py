@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from ..evaluator import BaseMetric, Evaluator
+from ..evaluator import Evaluator, Metric
 from ..hooks import Hook, HookList, PositionSeedHook
+from ..logging import print_log
 from ..model import BaseModel
 from ..registry import (
     EVALUATOR,
@@ -165,13 +166,17 @@ def _check_keys(options: Mapping[str, Any], kind: type, path: str) -> None:
 
 
 def build_param_schedulers(optim_wrapper: OptimWrapper, cfg: Any, loop: BaseTrainLoop) -> list[Any]:
-    """Build the schedules; one object or config is a list of one, None an empty list."""
+    """Build the schedules; one object or config is a list of one, None an empty list.
+
+    A schedule that does not say where it ends, ends with the run.
+    """
     if cfg is None:
         return []
     schedules = [cfg] if isinstance(cfg, Mapping) or not isinstance(cfg, Sequence) else list(cfg)
     built = []
     for index, one in enumerate(schedules):
         if isinstance(one, Mapping):
+            one = {"end": loop.max_epochs if one.get("by_epoch", True) else loop.max_iters, **one}
             one = PARAM_SCHEDULERS.build(
                 one, default_args={"optimizer": optim_wrapper, "epoch_length": loop.num_batches}
             )
@@ -179,6 +184,13 @@ def build_param_schedulers(optim_wrapper: OptimWrapper, cfg: Any, loop: BaseTrai
             raise TypeError(
                 f"param_scheduler[{index}] must be a parameter scheduler or a config dict of one, but it is {one!r}"
                 f" ({type(one).__name__})."
+            )
+        if one.by_epoch and isinstance(loop, IterBasedTrainLoop):
+            print_log(
+                f"param_scheduler[{index}] ({type(one).__name__}) counts epochs, but training counts iterations, so it"
+                " never advances. Write it with by_epoch=False, in iterations.",
+                logger="current",
+                level=30,
             )
         built.append(one)
     return built
@@ -190,10 +202,8 @@ def build_evaluator(evaluator: Any) -> Evaluator:
         evaluator = EVALUATOR.build({"type": "Evaluator", **evaluator})
     if isinstance(evaluator, Evaluator):
         return evaluator
-    if isinstance(evaluator, Mapping | BaseMetric | list | tuple):
+    if isinstance(evaluator, (Mapping, list, tuple, Metric)):
         return Evaluator(evaluator)
-    if callable(getattr(evaluator, "process", None)) and callable(getattr(evaluator, "evaluate", None)):
-        return evaluator
     raise TypeError(
         "An evaluator is an Evaluator, a metric, a config dict of one, or a list of metrics, but it is"
         f" {evaluator!r} ({type(evaluator).__name__})."

@@ -133,7 +133,8 @@ class Runner:
             None if auto_scale_lr is None else options_from(AutoScaleLR, auto_scale_lr, "auto_scale_lr")
         )
         self._load_from, self._resume_from = _starting_point(work_dir, load_from, resume)
-        self._is_loaded = False
+        self._has_weights = False
+        self._has_begun = False
         self.is_training = False
         """Whether the training loop is running, validations within it included."""
 
@@ -365,7 +366,7 @@ class Runner:
                 self.is_training = False
             return self.model
 
-        model: nn.Module = self._run(run)
+        model: nn.Module = self._run(run, training=True)
         return model
 
     def val(self) -> dict[str, float]:
@@ -390,10 +391,10 @@ class Runner:
         metrics: dict[str, float] = self._run(loop.run)
         return metrics
 
-    def _run(self, run: Callable[[], Any]) -> Any:
+    def _run(self, run: Callable[[], Any], training: bool = False) -> Any:
         try:
             self.call_hook("before_run")
-            self.load_or_resume()
+            self.load_or_resume(training)
             result = run()
             self.call_hook("after_run")
             return result
@@ -419,17 +420,22 @@ class Runner:
 
     # Checkpoints.
 
-    def load_or_resume(self) -> None:
-        """Load the checkpoint from which the run was told to begin or to go on, once."""
-        if self._is_loaded:
-            return
-        self._is_loaded = True
-        if self._resume_from is not None and self.train_loop is not None:
-            self.resume(self._resume_from)
-        elif self._resume_from is not None or self._load_from is not None:
-            self.load_checkpoint(self._resume_from or str(self._load_from))
-        elif self.train_loop is not None:
-            state.warn_of_earlier_run(self)
+    def load_or_resume(self, training: bool = True) -> None:
+        """Load the checkpoint from which the run was told to begin or to go on, unless it is done.
+
+        Args:
+            training: Bring back all of a run that is resumed; otherwise only its weights.
+        """
+        if training and not self._has_begun:
+            self._has_begun = True
+            if self._resume_from is not None:
+                self.resume(self._resume_from)
+                return
+            state.begin_anew(self)
+        weights = self._resume_from or self._load_from
+        if weights is not None and not self._has_weights:
+            self.load_checkpoint(weights)
+        self._has_weights = True
 
     def load_checkpoint(
         self,
@@ -468,7 +474,7 @@ class Runner:
         """
         checkpoint = self.load_checkpoint(filename, map_location, strict=True)
         state.restore(self, checkpoint, str(filename), resume_optimizer, resume_param_scheduler)
-        self._is_loaded = True
+        self._has_weights = self._has_begun = True
 
     def save_checkpoint(
         self,

@@ -16,7 +16,7 @@ from ..checkpoint import CheckpointError, find_latest_checkpoint, read_checkpoin
 if TYPE_CHECKING:
     from .runner import Runner
 
-__all__ = ["collect", "restore", "seed_of", "warn_of_earlier_run", "where_it_stopped"]
+__all__ = ["begin_anew", "collect", "restore", "seed_of", "where_it_stopped"]
 
 
 def collect(
@@ -97,6 +97,7 @@ def restore(
             )
         for schedule, progress in zip(runner.param_schedulers, schedules, strict=True):
             schedule.load_state_dict(progress)
+    runner.visualizer.rewind(runner.iter)
     runner.message_hub.load_state_dict(checkpoint.get("message_hub", {}))
     saved = checkpoint.get("hooks", {})
     for name, hook in _named_hooks(runner):
@@ -138,14 +139,15 @@ def seed_of(checkpoint: str | None) -> int | None:
     return seed if isinstance(seed, int) else None
 
 
-def warn_of_earlier_run(runner: Runner) -> None:
-    """Say that a run begins where another has left checkpoints."""
+def begin_anew(runner: Runner) -> None:
+    """Set aside the scalars of an earlier run in the directory, and say so if it has left checkpoints."""
+    runner.visualizer.set_aside()
     earlier = find_latest_checkpoint(runner.work_dir)
     if earlier is not None:
         runner.logger.warning(
             f"{runner.work_dir!r} holds checkpoints of an earlier run, the newest {Path(earlier).name!r}. This run"
-            " begins anew and will replace those of the same name. To go on instead, pass resume='auto'; to keep them, choose"
-            " another work_dir."
+            " begins anew and will replace those of the same name. To go on instead, pass resume='auto'; to keep them,"
+            " choose another work_dir."
         )
 
 

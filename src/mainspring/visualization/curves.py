@@ -39,9 +39,8 @@ def plot_curves(scalars_path: str | os.PathLike[str], image_path: str | os.PathL
     """Draw the curves of a run: training losses, validation metrics, learning rate.
 
     The losses are drawn faintly as they are and strongly as a running mean. The best value of each metric is
-    marked: the smallest of losses and errors, the largest of others. Metrics of very different size have
-        panels of
-    their own. What a run did not log has no panel.
+    marked: the smallest of losses and errors, the largest of others. Metrics that do not fit one axis have panels
+    of their own. What a run did not log has no panel.
 
     Args:
         scalars_path: The scalars that :class:`LocalVisBackend` wrote.
@@ -66,15 +65,13 @@ def plot_curves(scalars_path: str | os.PathLike[str], image_path: str | os.PathL
     if not panels:
         raise ValueError(f"{os.fspath(scalars_path)} holds no losses, metrics or learning rates to draw.")
     with style.context("default", after_reset=True):
-        columns = min(len(panels), 3)
+        columns = 2 if len(panels) == 4 else min(len(panels), 3)
         rows = -(-len(panels) // columns)
         figure = figure_module.Figure(figsize=(5 * columns, 3.8 * rows), layout="constrained")
         for index, (title, draw, curves) in enumerate(panels, start=1):
             axes = figure.add_subplot(rows, columns, index)
             _dress(axes, title)
             draw(axes, curves)
-            if len(curves) > 1:
-                axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
         target = Path(image_path)
         with atomic_write(target) as file:
             figure.savefig(file, format="png", dpi=120, facecolor="white")
@@ -111,7 +108,7 @@ def _sort(records: list[dict[str, Any]]) -> tuple[_Curves, _Curves, _Curves]:
 
 def _mode_of(record: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the mode of a record, and the record without the mode before its names."""
-    modes = {name.partition("/")[0] for name in record} & {"train", "val", "test"}
+    modes = {name.partition("/")[0] for name in record if "/" in name} & {"train", "val", "test"}
     if "mode" in record:
         modes = {record["mode"]}
     if not modes:
@@ -127,24 +124,29 @@ def _add(curves: _Curves, name: str, at: float, value: float) -> None:
 
 
 def _by_size(metrics: _Curves) -> list[_Curves]:
-    """Put metrics that fit one axis together."""
+    """Put metrics together that fit one axis and that are best at the same end of it."""
     sizes = {name: float(np.nanmax(np.abs(curve.finite()[1]), initial=0)) for name, curve in metrics.items()}
     groups: list[_Curves] = []
-    base = 0.0
-    for name in sorted(metrics, key=lambda name: -sizes[name]):
-        if not groups or sizes[name] < base / 10:
+    for name in sorted(metrics, key=lambda name: (_less_is_better(name), -sizes[name])):
+        largest = next(iter(groups[-1])) if groups else name
+        apart = _less_is_better(name) != _less_is_better(largest) or sizes[name] < sizes[largest] / 10
+        if apart or not groups:
             groups.append({})
-            base = sizes[name]
         groups[-1][name] = metrics[name]
     return groups
 
 
+def _less_is_better(name: str) -> bool:
+    return any(part in _LESS_IS_BETTER for part in name.lower().replace("/", "_").split("_"))
+
+
 def _dress(axes: Any, title: str) -> None:
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=_INK)
+    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=_INK, pad=10)
     axes.set_xlabel("iteration", color=_INK)
     axes.grid(color=_FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(colors=_INK, length=0)
+    axes.locator_params(axis="x", nbins=6, integer=True)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
@@ -164,29 +166,19 @@ def _draw_losses(axes: Any, curves: _Curves) -> None:
         axes.set_yscale("log")
     elif smallest >= 0:
         axes.set_ylim(bottom=0)
+    _name_several(axes, curves)
 
 
 def _draw_metrics(axes: Any, curves: _Curves) -> None:
     for (name, curve), colour in zip(curves.items(), _cycle(curves), strict=True):
         at, values = curve.finite()
-        axes.plot(at, values, color=colour, linewidth=1.6, marker="o", markersize=2.5, label=name)
-        if np.isnan(values).all():
-            continue
-        less = any(part in _LESS_IS_BETTER for part in name.lower().replace("/", "_").split("_"))
-        best = int(np.nanargmin(values) if less else np.nanargmax(values))
-        axes.plot(at[best], values[best], "*", markersize=13, color=colour, markeredgecolor="white", zorder=4)
-        axes.annotate(
-            f"{values[best]:.4g}",
-            (at[best], values[best]),
-            xytext=(0, 9 if less else -9),
-            textcoords="offset points",
-            ha="right" if at[best] > at.mean() else "left",
-            va="bottom" if less else "top",
-            color=colour,
-            fontweight="bold",
-        )
-    if len(curves) == 1:
-        axes.set_title(f"Validation: {next(iter(curves))}", loc="left", fontsize=12, fontweight="bold", color=_INK)
+        label = name
+        if not np.isnan(values).all():
+            best = int(np.nanargmin(values) if _less_is_better(name) else np.nanargmax(values))
+            axes.plot(at[best], values[best], "*", markersize=14, color=colour, markeredgecolor="white", zorder=4)
+            label = f"{name}: best {values[best]:.4g} at {at[best]:,.0f}"
+        axes.plot(at, values, color=colour, linewidth=1.6, marker="o", markersize=2.5, label=label)
+    axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
 
 
 def _draw_rates(axes: Any, curves: _Curves) -> None:
@@ -194,6 +186,12 @@ def _draw_rates(axes: Any, curves: _Curves) -> None:
         at, values = curve.finite()
         axes.plot(at, values, color=colour, linewidth=1.8, label=name)
     axes.set_ylim(bottom=0)
+    _name_several(axes, curves)
+
+
+def _name_several(axes: Any, curves: _Curves) -> None:
+    if len(curves) > 1:
+        axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
 
 
 def _total_first(curves: _Curves) -> list[str]:
@@ -205,13 +203,10 @@ def _cycle(curves: _Curves) -> list[str]:
 
 
 def _running_mean(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return the exponential mean over about a twenty-fifth of the curve, without the pull of its beginning."""
-    keep = 1 - 1 / max(1.0, len(values) / 25)
-    smooth = np.full(len(values), np.nan)
-    total = weight = 0.0
-    for index, value in enumerate(values):
-        if not np.isnan(value):
-            total, weight = keep * total + value, keep * weight + 1
-        if weight:
-            smooth[index] = total / weight
-    return smooth
+    """Return the mean around each value, weighted by a bell as wide as a tenth of the curve; NaN stays NaN."""
+    bell = np.hanning(2 * (len(values) // 20) + 3)
+    known = ~np.isnan(values)
+    total = np.convolve(np.where(known, values, 0), bell)
+    weight = np.convolve(known, bell)
+    middle = slice(len(bell) // 2, len(bell) // 2 + len(values))
+    return np.where(known, total[middle] / np.where(known, weight[middle], 1), np.nan)

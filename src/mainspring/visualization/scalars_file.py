@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +56,13 @@ class ScalarsFile:
             self._file = self._open()
         self._file.write(line.encode())
 
+    def set_aside(self) -> None:
+        """Keep the records of an earlier run under a name with the time of its last one, and begin anew."""
+        self.close()
+        if self.path.is_file():
+            last = time.strftime("%Y%m%d_%H%M%S", time.localtime(self.path.stat().st_mtime))
+            self.path.rename(self.path.with_stem(f"{self.path.stem}_{last}"))
+
     def rewind(self, iteration: int) -> None:
         """Drop the records of later iterations than ``iteration``, as if they had never been written.
 
@@ -83,7 +92,9 @@ class ScalarsFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
             _mend_end(self.path)
-        return open(self.path, "ab", buffering=0)
+        file = self.path.open("ab", buffering=0)
+        weakref.finalize(self, file.close)
+        return file
 
 
 def read_scalars(path: str | os.PathLike[str]) -> list[dict[str, Any]]:

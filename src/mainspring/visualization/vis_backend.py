@@ -52,6 +52,9 @@ class BaseVisBackend(ABC):
     def rewind(self, iteration: int) -> None:
         """Drop what belongs to later iterations: the run goes on from the end of ``iteration``."""
 
+    def set_aside(self) -> None:
+        """Make room for a run that begins anew where an earlier one has left its scalars."""
+
     def close(self) -> None:
         """Write what is not written yet, and let files go. What comes afterwards is still kept."""
 
@@ -158,6 +161,10 @@ class LocalVisBackend(BaseVisBackend):
     def rewind(self, iteration: int) -> None:
         """Drop the records of later iterations from the file of the scalars (not from any ``file_path``)."""
         self._scalars.rewind(iteration)
+
+    def set_aside(self) -> None:
+        """Keep the scalars of the earlier run in a file named after its time."""
+        self._scalars.set_aside()
 
     def close(self) -> None:
         """Close the files; a later record opens them again."""

@@ -77,11 +77,6 @@ class Visualizer(ManagerMixin):
         """The backends."""
         return list(self._vis_backends.values())
 
-    @property
-    def backends(self) -> list[BaseVisBackend]:
-        """The backends."""
-        return list(self._vis_backends.values())
-
     def get_backend(self, name: str) -> BaseVisBackend:
         """Return a backend by its name.
 
@@ -147,6 +142,12 @@ class Visualizer(ManagerMixin):
         """Drop what belongs to later iterations: a resumed run goes on from the end of ``iteration``."""
         for backend in self._vis_backends.values():
             backend.rewind(iteration)
+
+    @master_only
+    def set_aside(self) -> None:
+        """Make room for a run that begins anew where an earlier one has left its scalars."""
+        for backend in self._vis_backends.values():
+            backend.set_aside()
 
     @master_only
     def close(self) -> None:
