@@ -53,19 +53,16 @@ def read_checkpoint(
         beside = nearest(path.name, [p.name for p in path.parent.glob("*.pth")]) if path.parent.is_dir() else []
         hint = f" Beside it lies {beside[0]!r}." if beside else ""
         raise FileNotFoundError(f"There is no checkpoint {str(path)!r}.{hint}")
-    _check_whole(path)
+    verified = _check_whole(path)
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=not trust)
     except pickle.UnpicklingError as error:
-        # torch's own text goes on for lines about how to allow it; its second line names the object.
-        refused = re.search(r"(?:GLOBAL|global|class) ([\w.]+)", str(error))
-        what = f"an object of {refused[1]}" if refused else "something that is not plain data"
+        raise CheckpointError(_not_plain(path, str(error))) from error
+    except Exception as error:  # a damaged file of the old format fails in any way
+        guess = "" if verified else " It is damaged, or was not written by torch.save."
         raise CheckpointError(
-            f"{str(path)!r} holds {what}, and building it would run code from the file. If you trust where the"
-            " file comes from, read it with trust=True."
+            f"{str(path)!r} cannot be read as a checkpoint: {type(error).__name__}: {error}.{guess}"
         ) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{str(path)!r} cannot be read as a checkpoint; it is damaged: {error}") from error
     if not isinstance(checkpoint, Mapping):
         raise CheckpointError(
             f"{str(path)!r} holds a {type(checkpoint).__name__}, but a checkpoint is a dict, of weights or with"
@@ -74,23 +71,36 @@ def read_checkpoint(
     return dict(checkpoint)
 
 
-def _check_whole(path: Path) -> None:
-    """Check lengths and the checksum of every entry, as far as a ZIP has them."""
-    if not zipfile.is_zipfile(path):
-        with path.open("rb") as file:
-            start = file.read(4)
-        if start == b"PK\x03\x04" or not start:
-            raise CheckpointError(f"{str(path)!r} is cut short: its end is missing. Use an older checkpoint.")
-        return  # torch's format before 1.6
+def _not_plain(path: Path, refusal: str) -> str:
+    """Say what torch refused; its own text goes on for lines about how to allow it."""
+    advice = "If you trust where the file comes from, read it with trust=True."
+    named = re.search(r"(?:GLOBAL|global|class) ([\w.]+)", refusal)
+    if named:
+        return f"{str(path)!r} holds an object of {named[1]}, and building it would run code from the file. {advice}"
+    reason = re.search(r"WeightsUnpickler error:\s*(.+)", refusal)
+    detail = f": {reason[1].strip()}" if reason else ""
+    return f"{str(path)!r} cannot be read as plain data{detail}. {advice}"
+
+
+def _check_whole(path: Path) -> bool:
+    """Check lengths and the checksum of every entry; return False where the format has none."""
+    with path.open("rb") as file:
+        start = file.read(4)
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+        elif start == b"PK\x03\x04" or not start:
+            raise ValueError("it is cut short, its end is missing")
+        else:
+            return False  # torch's format before 1.6
+    except Exception as error:  # flipped bits make it look compressed, encrypted, of several disks, ...
         raise CheckpointError(f"{str(path)!r} is damaged: {error}. Use an older checkpoint.") from error
     if damaged is not None:
         raise CheckpointError(
             f"{str(path)!r} is damaged: the checksum of its entry {damaged!r} is wrong. Use an older checkpoint."
         )
+    return True
 
 
 def load_state_dict(

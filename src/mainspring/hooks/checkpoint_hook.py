@@ -160,7 +160,9 @@ class CheckpointHook(Hook):
         directory = self.directory(runner)
         filename = self.filename_tmpl.format(number)
         if filename not in self.kept:  # else it is the same once more, with the last results in it
-            runner.logger.info(f"Saving checkpoint at {number} {'epochs' if self.by_epoch else 'iterations'}")
+            runner.logger.info(
+                f"Saving checkpoint at {number} {'epochs' if self.by_epoch else 'iterations'}", extra={"live": True}
+            )
         kept = [name for name in self.kept if name != filename] + [filename]
         surplus = kept[: -self.max_keep_ckpts] if self.max_keep_ckpts > 0 else []
         self.kept = kept[len(surplus) :]

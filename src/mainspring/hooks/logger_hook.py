@@ -63,7 +63,7 @@ class LoggerHook(Hook):
     ) -> None:
         """Write the line, where it is time."""
         if (runner.iter + 1) % self.interval_exp_name == 0:
-            runner.logger.info(f"Exp name: {runner.experiment_name}")
+            runner.logger.info(f"Exp name: {runner.experiment_name}", extra={"live": True})
         if not self.every_n_inner_iters(batch_idx, self.interval) and not self._ends_short(runner, batch_idx):
             return
         scalars, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "train")

@@ -15,6 +15,7 @@ from ..registry import MODELS, build
 from ..utils import did_you_mean
 from .base_module import BaseModule
 from .data_preprocessor import BaseDataPreprocessor
+from .explain import describe, what_forward_got
 
 if TYPE_CHECKING:
     from ..optim import OptimWrapper
@@ -157,12 +158,17 @@ class BaseModel(BaseModule):
         """
         if not isinstance(losses, Mapping):
             raise TypeError(
-                f"{self._forward_name()} returned {_describe(losses)} in mode 'loss', but a dict of losses is"
+                f"{self._forward_name()} returned {describe(losses)} in mode 'loss', but a dict of losses is"
                 " expected, such as {'loss': loss}." + (" Does every branch of it return?" if losses is None else "")
             )
         log_vars: dict[str, torch.Tensor] = OrderedDict()
         total: torch.Tensor | None = None
         for name, value in losses.items():
+            if not isinstance(name, str):
+                raise TypeError(
+                    f"{self._forward_name()} returned the key {name!r} in mode 'loss', but the keys of its dict are"
+                    " strings, such as 'loss' or 'loss_cls'."
+                )
             is_loss = "loss" in name
             scalar = self._as_scalar(name, value, is_loss)
             log_vars[name] = scalar
@@ -177,13 +183,13 @@ class BaseModel(BaseModule):
         return total, OrderedDict(loss=total, **{k: v for k, v in log_vars.items() if k != "loss"})
 
     def _as_scalar(self, name: str, value: Any, is_loss: bool) -> torch.Tensor:
-        if isinstance(value, (list, tuple)) and value and all(isinstance(v, torch.Tensor) for v in value):
+        if isinstance(value, (list, tuple)) and value:
             parts = [self._as_scalar(f"{name}[{i}]", v, is_loss) for i, v in enumerate(value)]
             return sum(parts[1:], parts[0])
         if not isinstance(value, torch.Tensor):
             raise TypeError(
-                f"{self._forward_name()} returned {_describe(value)} under {name!r} in mode 'loss', but a scalar tensor"
-                " or a list of them is expected."
+                f"{self._forward_name()} returned {describe(value)} under {name!r} in mode 'loss', but a scalar tensor"
+                " or a list of them is expected. Leave it out or, to log a number, make a tensor of it."
             )
         if value.dim() == 0:
             return value
@@ -200,27 +206,21 @@ class BaseModel(BaseModule):
         """Unpack a batch into ``forward``.
 
         Raises:
-            TypeError: It is neither a dict nor a tuple nor a list.
+            TypeError: It is neither a dict nor a tuple nor a list, or ``forward`` does not take it.
         """
-        if isinstance(data, Mapping):
-            return self(**data, mode=mode)
-        if isinstance(data, (list, tuple)):
-            return self(*data, mode=mode)
+        try:
+            if isinstance(data, Mapping):
+                return self(**data, mode=mode)
+            if isinstance(data, (list, tuple)):
+                return self(*data, mode=mode)
+        except (TypeError, AttributeError) as error:
+            error.add_note(what_forward_got(self.forward, self._forward_name(), data, mode))
+            raise
         raise TypeError(
-            f"{type(self.data_preprocessor).__name__} handed {_describe(data)} to {type(self).__name__}, but a batch"
+            f"{type(self.data_preprocessor).__name__} handed {describe(data)} to {type(self).__name__}, but a batch"
             " is a dict (unpacked as keywords of forward) or a tuple or list (unpacked in order). Let the data set"
             " or its collate function return one of these, or turn the data into one in a data preprocessor."
         )
 
     def _forward_name(self) -> str:
         return f"{type(self).__name__}.forward"
-
-
-def _describe(value: Any) -> str:
-    if value is None:
-        return "None"
-    if isinstance(value, torch.Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
-    if isinstance(value, (str, int, float)):
-        return repr(value)
-    return f"an object of type {type(value).__name__}"

@@ -13,7 +13,7 @@ from torch import nn
 
 from ..dataset import is_endless, seek, set_epoch
 from ..registry import LOOPS
-from ..utils import Stream, mix, seed_generators
+from ..utils import Stream, check_type, mix, seed_generators
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -82,9 +82,9 @@ class BaseTrainLoop(BaseLoop):
         self._val_due = False
         self.stop_training = False
         """Set it to end the run after the running iteration (iteration loop) or epoch (epoch loop)."""
-        self.val_begin = _at_least_one(val_begin, "val_begin")
-        self.val_interval = _at_least_one(val_interval, "val_interval")
-        pairs = sorted(dynamic_intervals or ())
+        self.val_begin = _whole_number(val_begin, "val_begin")
+        self.val_interval = _whole_number(val_interval, "val_interval")
+        pairs = _checked_pairs(dynamic_intervals)
         self.dynamic_milestones = [0, *(milestone for milestone, _ in pairs)]
         self.dynamic_intervals = [val_interval, *(interval for _, interval in pairs)]
 
@@ -179,7 +179,7 @@ class EpochBasedTrainLoop(BaseTrainLoop):
                 "Training by epochs needs a data loader that comes to an end, but its sampler is an InfiniteSampler."
                 " Take DefaultSampler, or train by iterations: train_cfg=dict(by_epoch=False, max_iters=...)."
             )
-        self._max_epochs = _at_least_one(max_epochs, "max_epochs")
+        self._max_epochs = _whole_number(max_epochs, "max_epochs")
         self._max_iters = self._max_epochs * self.num_batches
 
     def run(self) -> nn.Module:
@@ -198,9 +198,11 @@ class EpochBasedTrainLoop(BaseTrainLoop):
         """Make one pass over the data, or the rest of one that was begun before a stop."""
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
-        done = self._iter - self._epoch * len(self.dataloader)
-        for idx, data_batch in islice(enumerate(self.dataloader), max(done, 0), None):
+        done = max(self._iter - self._epoch * len(self.dataloader), 0)
+        idx = done - 1
+        for idx, data_batch in islice(enumerate(self.dataloader), done, None):
             self.run_iter(idx, data_batch)
+        _check_any(idx + 1, self.dataloader, "train_dataloader")
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
 
@@ -243,7 +245,7 @@ class IterBasedTrainLoop(BaseTrainLoop):
         dynamic_intervals: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         super().__init__(runner, dataloader, val_begin, val_interval, dynamic_intervals)
-        self._max_iters = _at_least_one(max_iters, "max_iters")
+        self._max_iters = _whole_number(max_iters, "max_iters")
 
     def run(self) -> nn.Module:
         """Train."""
@@ -279,15 +281,10 @@ class IterBasedTrainLoop(BaseTrainLoop):
         while True:
             set_epoch(self.dataloader, turn)
             seed_generators(mix(Stream.ORDER, self.runner.seed, turn), self.runner.device)
-            empty = True
             for batch in islice(self.dataloader, done, None):
-                empty = False
+                done += 1
                 yield batch
-            if empty and done == 0:
-                raise ValueError(
-                    f"train_dataloader yields no batch: the iterable data set {type(self.dataloader.dataset).__name__}"
-                    " ends at once. Check the path of its files and what its filters leave over."
-                )
+            _check_any(done, self.dataloader, "train_dataloader")
             turn, done = turn + 1, 0
 
 
@@ -306,6 +303,7 @@ class _EvaluationLoop(BaseLoop):
         metainfo = getattr(self.dataloader.dataset, "metainfo", None)
         if metainfo is not None:
             self.evaluator.dataset_meta = metainfo
+        check_type(fp16, bool, f"{self.mode}_cfg.fp16")
         self.fp16 = fp16
 
     def run(self) -> dict[str, float]:
@@ -314,9 +312,11 @@ class _EvaluationLoop(BaseLoop):
         runner.call_hook(f"before_{mode}")
         runner.call_hook(f"before_{mode}_epoch")
         runner.model.eval()
+        size, idx = self._dataset_size(), -1
         for idx, data_batch in enumerate(self.dataloader):
             self.run_iter(idx, data_batch)
-        metrics: dict[str, float] = self.evaluator.evaluate(self._dataset_size())
+        _check_any(idx + 1, self.dataloader, f"{mode}_dataloader")
+        metrics: dict[str, float] = self.evaluator.evaluate(size)
         runner.call_hook(f"after_{mode}_epoch", metrics=metrics)
         runner.call_hook(f"after_{mode}")
         return metrics
@@ -376,9 +376,30 @@ class TestLoop(_EvaluationLoop):
         self.runner.call_hook("after_test_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
 
 
-def _at_least_one(value: int, name: str) -> int:
+def _check_any(batches: int, dataloader: DataLoader[Any], name: str) -> None:
+    if batches == 0:
+        raise ValueError(
+            f"{name} gives no batch: a pass over the data set {type(dataloader.dataset).__name__} ends at once. Check"
+            " the path of its files and what its filters leave over."
+        )
+
+
+def _checked_pairs(given: Any) -> list[tuple[int, int]]:
+    """Return ``dynamic_intervals`` in the order of their milestones."""
+    if given is None:
+        return []
+    if not isinstance(given, Sequence) or any(not isinstance(pair, Sequence) or len(pair) != 2 for pair in given):
+        raise TypeError(
+            "train_cfg.dynamic_intervals must be a list of pairs (milestone, interval), such as [(10, 2)], but it is"
+            f" {given!r}."
+        )
+    name = "dynamic_intervals"
+    return sorted((_whole_number(one, name, least=0), _whole_number(other, name)) for one, other in given)
+
+
+def _whole_number(value: int, name: str, least: int = 1) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"train_cfg.{name} must be an integer, but it is {value!r} ({type(value).__name__}).")
-    if value < 1:
-        raise ValueError(f"train_cfg.{name} must be at least 1, but it is {value}.")
+    if value < least:
+        raise ValueError(f"train_cfg.{name} must be at least {least}, but it is {value}.")
     return value

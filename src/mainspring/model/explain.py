@@ -1,0 +1,69 @@
+"""What goes with an error of a model: values in a few words, and a batch beside the arguments it was meant for."""
+
+from __future__ import annotations
+
+import inspect
+import reprlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+__all__ = ["describe", "what_forward_got"]
+
+
+def describe(value: Any) -> str:
+    """Say in a few words what a value is, without reading tensors.
+
+    >>> describe([torch.zeros(3), torch.zeros(3)])
+    'a list of 2 (first a tensor of shape (3,))'
+    """
+    if value is None:
+        return "None"
+    if isinstance(value, torch.Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, (str, int, float)):
+        return reprlib.repr(value)
+    if isinstance(value, (list, tuple)):
+        return f"a {type(value).__name__} of {len(value)} (first {describe(value[0])})" if value else "an empty list"
+    return f"an object of type {type(value).__name__}"
+
+
+def what_forward_got(forward: Callable[..., Any], name: str, data: Any, mode: str) -> str:
+    """Set a batch beside the arguments of ``forward``, as a note for an error that their difference may have caused.
+
+    Args:
+        forward: The model's.
+        name: What the user calls it.
+        data: The batch, a mapping, list or tuple, as it was unpacked.
+        mode: Handed on with it.
+    """
+    signature = inspect.signature(forward)
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    values = list(data.values() if isinstance(data, Mapping) else data)
+    parts = [describe(value) for value in values]
+    if isinstance(data, Mapping):
+        parts = [f"{key}={part}" for key, part in zip(data, parts, strict=True)]
+    shown = ", ".join(parts[:12] + ["..."] * (len(parts) > 12))
+    note = f"({name} takes {inspect.Signature(bare)}; it got mode={mode!r} and the batch {shown or 'with nothing in it'}."
+    if "mode" not in signature.parameters and all(p.kind is not p.VAR_KEYWORD for p in bare):
+        note += " Give it an argument `mode`."
+    elif not _takes(signature, data, mode):
+        note += " Give it the arguments that the batch has, or make another batch in a data preprocessor."
+    elif any(isinstance(value, (list, tuple)) and value and isinstance(value[0], torch.Tensor) for value in values):
+        note += (
+            " The samples' tensors are not stacked: write collate_fn='default_collate' in the data loader's config, or"
+            " stack them in a data preprocessor."
+        )
+    return note + ")"
+
+
+def _takes(signature: inspect.Signature, data: Any, mode: str) -> bool:
+    try:
+        if isinstance(data, Mapping):
+            signature.bind(**data, mode=mode)
+        else:
+            signature.bind(*data, mode=mode)
+    except TypeError:
+        return False
+    return True
