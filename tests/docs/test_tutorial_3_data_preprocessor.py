@@ -61,8 +61,8 @@ def loader(batch):
     return DataLoader(TensorDataset(*batch), batch_size=6)
 
 
-# "... when does MMEngine move the data and model from the CPU to the GPU? In fact, the Runner will move the model to the
-# specified device during the construction, while the data will be moved to the specified device at the
+# "... when does MMEngine move the data and model from the CPU to the GPU? In fact, the Runner will move the model to
+# the specified device during the construction, while the data will be moved to the specified device at the
 # self.data_preprocessor(data) ... The moved data will be further passed to the model."
 
 

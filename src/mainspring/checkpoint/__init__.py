@@ -1,6 +1,6 @@
 """Reading and writing checkpoints."""
 
-from .plain import to_plain
+from ..utils import to_plain
 from .reading import (
     CheckpointError,
     find_latest_checkpoint,

@@ -216,6 +216,7 @@ def load_weights(
 ) -> None:
     """Load the weights of a checkpoint that has been read; the arguments are those of :func:`load_checkpoint`."""
     weights = checkpoint.get("state_dict", checkpoint)
+    revise_keys = list(revise_keys)
     renamed = {_rename(key, revise_keys): value for key, value in weights.items()}
     metadata = getattr(weights, "_metadata", None)
     named: Mapping[str, Any] = renamed if metadata is None else _WithMetadata(renamed, metadata)

@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from ..utils import atomic_write
-from .plain import to_plain
+from ..utils import atomic_write, to_plain
 
 __all__ = ["save_checkpoint", "weights_to_cpu"]
 

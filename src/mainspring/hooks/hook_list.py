@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .hook import Hook, Priority, get_priority
+from .hook import Hook, get_priority
 
 if TYPE_CHECKING:
     from ..runner import Runner
@@ -86,17 +86,6 @@ class HookList:
         self.running.clear()
         for _, hook in self._hooks:
             hook.close()
-
-    def table(self) -> str:
-        """Return which hooks act at which stage, in order, as text for the log."""
-        names = {int(member): name for name, member in Priority.__members__.items()}
-        lines = []
-        for stage in Hook.stages:
-            acting = [(n, h) for n, h in self._hooks if _acts_at(h, stage) is not None]
-            if acting:
-                lines.append(f"{stage}:")
-                lines += [f"  ({names.get(n, n):<12}) {type(h).__name__}" for n, h in acting]
-        return "\n".join(lines)
 
 
 def _acts_at(hook: Hook, stage: str) -> Callable[..., Any] | None:

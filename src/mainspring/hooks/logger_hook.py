@@ -48,6 +48,7 @@ class LoggerHook(Hook):
         self.ignore_last = ignore_last
         self.interval_exp_name = interval_exp_name
         self.log_metric_by_epoch = log_metric_by_epoch
+        self._evaluated = 0
 
     def before_run(self, runner: Runner) -> None:
         """Record the configuration."""
@@ -82,6 +83,7 @@ class LoggerHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
     ) -> None:
         """Write the line, where it is time."""
+        self._evaluated = batch_idx + 1
         if self.every_n_inner_iters(batch_idx, self.interval):
             _, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "val")
             runner.logger.info(line, extra={"live": True})
@@ -90,14 +92,14 @@ class LoggerHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
     ) -> None:
         """Write the line, where it is time."""
+        self._evaluated = batch_idx + 1
         if self.every_n_inner_iters(batch_idx, self.interval):
             _, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "test")
             runner.logger.info(line, extra={"live": True})
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Write the results."""
-        length = runner.val_loop.num_batches or 0 if runner.val_loop is not None else 0
-        scalars, line = runner.log_processor.get_log_after_epoch(runner, length, "val")
+        scalars, line = runner.log_processor.get_log_after_epoch(runner, self._evaluated, "val")
         runner.logger.info(line)
         position = {"iter": runner.iter, "epoch": runner.epoch, "mode": "val"}
         step = runner.epoch if self.log_metric_by_epoch and runner.max_epochs > 1 else runner.iter
@@ -105,8 +107,7 @@ class LoggerHook(Hook):
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Write the results."""
-        length = runner.test_loop.num_batches or 0 if runner.test_loop is not None else 0
-        scalars, line = runner.log_processor.get_log_after_epoch(runner, length, "test", with_non_scalar=True)
+        scalars, line = runner.log_processor.get_log_after_epoch(runner, self._evaluated, "test", with_non_scalar=True)
         runner.logger.info(line)
         numbers = {name: value for name, value in scalars.items() if isinstance(value, (int, float))}
         position = {"iter": runner.iter, "epoch": runner.epoch, "mode": "test"}

@@ -37,6 +37,7 @@ class RuntimeInfoHook(Hook):
         hub.update_info("max_iters", runner.max_iters)
         dataset = runner.train_dataloader.dataset
         hub.update_info("dataset_meta", getattr(dataset, "metainfo", None))
+        runner.logger.info(_opening(runner))
 
     def after_train(self, runner: Runner) -> None:
         """Forget the stage."""
@@ -102,3 +103,14 @@ class RuntimeInfoHook(Hook):
                 runner.message_hub.update_scalar(f"{mode}/{name}", value)
             else:
                 runner.message_hub.update_info(f"{mode}/{name}", value)
+
+
+def _opening(runner: Runner) -> str:
+    parameters = sum(p.numel() for p in runner.model.parameters())
+    trainable = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
+    size = f"{parameters:,} parameters" + (f", {trainable:,} of them trainable" if trainable < parameters else "")
+    by_epoch = runner.max_epochs > 1
+    done, length = (runner.epoch, runner.max_epochs) if by_epoch else (runner.iter, runner.max_iters)
+    unit = "epochs" if by_epoch else "iterations"
+    span = f"{length} {unit}" if done == 0 else f"{unit} {done + 1} to {length}"
+    return f"Training {runner.model_name} ({size}) on {runner.device}, {span}, seed {runner.seed}, in {runner.work_dir}"

@@ -87,7 +87,7 @@ class SummaryHook(Hook):
         picture = Path(runner.work_dir) / self.curves
         try:
             plot_curves(scalars, picture)
-        except ImportError as error:
+        except (ImportError, ValueError) as error:  # no matplotlib, or nothing to draw
             return [("curves", str(error))]
         return [("curves", _shown(picture))]
 

@@ -6,14 +6,15 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 from torch import Tensor
 
-from ..utils import ManagerMixin, did_you_mean
+from ..utils import ManagerMixin, did_you_mean, to_plain
 from .history_buffer import HistoryBuffer, read_together
 from .logger import print_log
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from .waiting import Number
 
 __all__ = ["MessageHub"]
@@ -175,7 +176,7 @@ class MessageHub(ManagerMixin):
             if key not in kept:
                 continue
             try:
-                infos[key] = _plain(self._runtime_info[key])
+                infos[key] = to_plain(self._runtime_info[key], f"runtime_info[{key!r}]")
             except TypeError as error:
                 text = f"The info {key!r} of the message hub is not saved: {error}"
                 print_log(text, logger="current", level=logging.DEBUG)
@@ -222,17 +223,3 @@ def _mapping(value: Any, argument: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError(f"{argument} must be a dict, got {value!r} ({type(value).__name__}).")
     return value
-
-
-def _plain(value: Any) -> Any:
-    """Return ``value`` with its containers rebuilt, so that what happens to it later does not show."""
-    kind = type(value)
-    if value is None or kind in (bool, int, float, str, Tensor):
-        return value
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if kind in (list, tuple):
-        return kind(_plain(item) for item in value)
-    if kind is dict:
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    raise TypeError(f"{kind.__module__}.{kind.__qualname__} is no number, string, tensor or plain container of these.")

@@ -74,8 +74,11 @@ def build_scheduler_from_cfg(
     """
     args = merge_args(cfg, default_args)
     if not args.pop("convert_to_iter_based", False):
-        args.pop("epoch_length", None)
-        return build_from_cfg(args, registry)
+        own, defaults = (
+            {key: given[key] for key in given if key not in ("convert_to_iter_based", "epoch_length")}
+            for given in (cfg, default_args or {})
+        )
+        return build_from_cfg(own, registry, defaults)
     with registry.switch_scope_and_registry(args.pop("_scope_", None)) as scoped:
         scheduler: Any = pop_type(args, scoped)
         if not args.get("by_epoch", True):

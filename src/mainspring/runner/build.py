@@ -23,7 +23,7 @@ from ..registry import (
     VISUALIZERS,
     build,
 )
-from ..utils import did_you_mean
+from ..utils import check_type, did_you_mean, nearest
 from ..visualization import Visualizer
 from .log_processor import LogProcessor
 from .loops import BaseLoop, BaseTrainLoop, EpochBasedTrainLoop, IterBasedTrainLoop, TestLoop, ValLoop
@@ -56,6 +56,8 @@ DEFAULT_HOOKS: dict[str, dict[str, Any]] = {
     "progress": {"type": "ProgressHook"},
     "summary": {"type": "SummaryHook"},
 }
+
+_UNIT_KEYS = ("type", "by_epoch", "max_epochs", "max_iters")
 
 
 def check_groups(given: Mapping[str, Any]) -> None:
@@ -119,16 +121,14 @@ def build_train_loop(runner: Runner, cfg: BaseLoop | Mapping[str, Any], dataload
     if not isinstance(cfg, Mapping):
         raise TypeError(f"train_cfg must be a dict or a loop, but it is {cfg!r} ({type(cfg).__name__}).")
     options = dict(cfg)
-    if "type" in options:
-        options.pop("by_epoch", None)
-    else:
-        by_epoch = options.pop("by_epoch", None)
-        if by_epoch is None:
-            by_epoch = "max_iters" not in options
+    if "type" not in options:
+        by_epoch = options.get("by_epoch", "max_iters" not in options)
         options["type"] = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
     kind = LOOPS.get(options["type"]) if isinstance(options["type"], str) else options["type"]
     if kind is EpochBasedTrainLoop or kind is IterBasedTrainLoop:
         needed = "max_epochs" if kind is EpochBasedTrainLoop else "max_iters"
+        _check_unit(options, counts_epochs=kind is EpochBasedTrainLoop)
+        options.pop("by_epoch", None)
         _check_keys(options, kind, "train_cfg")
         if options.get(needed) is None:
             raise ValueError(
@@ -137,6 +137,18 @@ def build_train_loop(runner: Runner, cfg: BaseLoop | Mapping[str, Any], dataload
             )
     loop: BaseTrainLoop = LOOPS.build(options, default_args={"runner": runner, "dataloader": dataloader})
     return loop
+
+
+def _check_unit(options: Mapping[str, Any], counts_epochs: bool) -> None:
+    """Check that ``type``, ``by_epoch`` and the length of training speak of one unit."""
+    check_type(options.get("by_epoch", True), bool, "train_cfg.by_epoch")
+    contradiction = options.get("by_epoch", counts_epochs) != counts_epochs
+    if contradiction or ("max_iters" if counts_epochs else "max_epochs") in options:
+        given = ", ".join(f"{key}={value!r}" for key, value in options.items() if key in _UNIT_KEYS)
+        raise ValueError(
+            f"train_cfg contradicts itself: {given}. Training counts either epochs, as in train_cfg=dict(by_epoch=True,"
+            " max_epochs=10), or iterations, as in train_cfg=dict(by_epoch=False, max_iters=10000)."
+        )
 
 
 def build_evaluation_loop(
@@ -172,18 +184,26 @@ def build_param_schedulers(optim_wrapper: OptimWrapper, cfg: Any, loop: BaseTrai
     """
     if cfg is None:
         return []
-    schedules = [cfg] if isinstance(cfg, Mapping) or not isinstance(cfg, Sequence) else list(cfg)
+    schedules: list[Any] = [cfg] if isinstance(cfg, Mapping | str) or not isinstance(cfg, Sequence) else list(cfg)
     built = []
     for index, one in enumerate(schedules):
         if isinstance(one, Mapping):
-            one = {"end": loop.max_epochs if one.get("by_epoch", True) else loop.max_iters, **one}
+            end = loop.max_epochs if one.get("by_epoch", True) else loop.max_iters
             one = PARAM_SCHEDULERS.build(
-                one, default_args={"optimizer": optim_wrapper, "epoch_length": loop.num_batches}
+                one, default_args={"optimizer": optim_wrapper, "epoch_length": loop.num_batches, "end": end}
             )
         if not (callable(getattr(one, "step", None)) and hasattr(one, "by_epoch")):
             raise TypeError(
                 f"param_scheduler[{index}] must be a parameter scheduler or a config dict of one, but it is {one!r}"
-                f" ({type(one).__name__})."
+                f" ({type(one).__name__}). Write it as dict(type='StepLR', step_size=10), for instance. torch's own"
+                " schedulers do not serve."
+            )
+        groups = getattr(getattr(one, "optimizer", None), "param_groups", None)  # a scheduler may be anybody's
+        if groups is not None and not any(group is own for group in groups for own in optim_wrapper.param_groups):
+            raise ValueError(
+                f"param_scheduler[{index}] ({type(one).__name__}) was made for another optimizer than that of this run,"
+                " so that it would change nothing. Make it from the one that is passed as optim_wrapper, or give its"
+                " config dict."
             )
         if one.by_epoch and isinstance(loop, IterBasedTrainLoop):
             print_log(
@@ -206,7 +226,7 @@ def build_evaluator(evaluator: Any) -> Evaluator:
         return Evaluator(evaluator)
     raise TypeError(
         "An evaluator is an Evaluator, a metric, a config dict of one, or a list of metrics, but it is"
-        f" {evaluator!r} ({type(evaluator).__name__})."
+        f" {evaluator!r} ({type(evaluator).__name__}). Write dict(type='Accuracy'), for instance."
     )
 
 
@@ -221,31 +241,76 @@ def build_hooks(
         )
     hooks = HookList()
     hooks.register(PositionSeedHook())
-    for hook in ({**DEFAULT_HOOKS, **(default_hooks or {})}).values():
-        if hook is not None:
-            register_hook(hooks, hook)
-    if custom_hooks is not None and (isinstance(custom_hooks, Mapping) or not isinstance(custom_hooks, Sequence)):
-        raise TypeError(f"custom_hooks must be a list of hooks, but it is {custom_hooks!r}.")
-    for hook in custom_hooks or ():
-        register_hook(hooks, hook)
+    given = dict(default_hooks or {})
+    for slot, hook in ({**DEFAULT_HOOKS, **given}).items():
+        built = None if hook is None else register_hook(hooks, hook, path=f"default_hooks.{slot}")
+        if slot in given:
+            _check_slot(slot, built, given)
+    if custom_hooks is not None and (isinstance(custom_hooks, Mapping | str) or not isinstance(custom_hooks, Sequence)):
+        raise TypeError(
+            f"custom_hooks must be a list of hooks, but it is {custom_hooks!r}. Put it in brackets: custom_hooks=[...]."
+        )
+    for index, hook in enumerate(custom_hooks or ()):
+        register_hook(hooks, hook, path=f"custom_hooks[{index}]")
     return hooks
 
 
-def register_hook(hooks: HookList, hook: Hook | Mapping[str, Any], priority: int | str | None = None) -> None:
-    """Build a hook and register it; a config may name its ``priority``."""
+def _check_slot(slot: str, hook: Hook | None, given: Mapping[str, Any]) -> None:
+    """Refuse what must be a mistake: a hook in a slot, while the default slot that is meant keeps its own.
+
+    Slots besides the default ones are legal; this one is not, if its name is nearly that of a default slot, or its hook
+    is of that slot's class, and that slot is not given.
+    """
+    free = [name for name in DEFAULT_HOOKS if name not in given]
+    meant = [name for name in free if isinstance(hook, _class_of(name))]
+    if slot not in DEFAULT_HOOKS:
+        meant += nearest(slot, free, cutoff=0.8)
+    if meant:
+        raise ValueError(
+            f"default_hooks.{slot} is {'None' if hook is None else f'a {type(hook).__name__}'}, but the slot {meant[0]!r}"
+            f" keeps its {_class_of(meant[0]).__name__}. Did you mean default_hooks=dict({meant[0]}=...)? A hook beside"
+            " the default ones goes to custom_hooks=[...]."
+        )
+
+
+def _class_of(slot: str) -> type:
+    return cast(type, HOOKS.get(DEFAULT_HOOKS[slot]["type"]))
+
+
+def register_hook(
+    hooks: HookList, hook: Hook | Mapping[str, Any], priority: int | str | None = None, path: str = "A hook"
+) -> Hook:
+    """Build a hook, register it, and return it; a config may name its ``priority``.
+
+    Args:
+        hooks: Where it is registered.
+        hook: The hook, or its config.
+        priority: See :meth:`HookList.register`.
+        path: What the user calls it; begins the messages.
+    """
     if isinstance(hook, Mapping):
         options = dict(hook)
+        if "type" not in options:
+            raise ValueError(
+                f"{path} has no type: its dict is the whole config of a hook, such as dict(type='CheckpointHook',"
+                " interval=1)."
+            )
         priority = options.pop("priority", None) if priority is None else priority
         hook = HOOKS.build(options)
     if not isinstance(hook, Hook):
-        raise TypeError(f"A hook must be a Hook or a config dict of one, but it is {hook!r} ({type(hook).__name__}).")
+        raise TypeError(
+            f"{path} must be a Hook or a config dict of one, such as dict(type='CheckpointHook', interval=1), but it is"
+            f" {hook!r} ({type(hook).__name__})."
+        )
     hooks.register(hook, priority)
+    return hook
 
 
 def build_log_processor(cfg: LogProcessor | Mapping[str, Any] | None, by_epoch: bool) -> LogProcessor:
     """Build the log processor; by default it counts as training does."""
-    if not isinstance(cfg, Mapping) and cfg is not None:
+    if isinstance(cfg, LogProcessor):
         return cfg
+    check_type(cfg, Mapping | None, "log_processor")
     built: LogProcessor = LOG_PROCESSORS.build({"type": "LogProcessor", "by_epoch": by_epoch, **(cfg or {})})
     return built
 
@@ -254,6 +319,7 @@ def build_visualizer(cfg: Visualizer | Mapping[str, Any] | None, name: str, save
     """Build the visualizer; by default it writes the scalars to a file in ``save_dir``."""
     if isinstance(cfg, Visualizer):
         return cfg
+    check_type(cfg, Mapping | None, "visualizer")
     defaults: dict[str, Any] = {"name": name, "save_dir": save_dir}
     options = {"type": "Visualizer", **(cfg or {})}
     if options.get("vis_backends") is None:

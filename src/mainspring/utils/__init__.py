@@ -6,6 +6,7 @@ from .manager import ManagerMixin
 from .names import did_you_mean, nearest
 from .nested import apply_to
 from .options import check_type, options_from
+from .plain import to_plain
 from .random import Stream, mix, seed_generators, step_seeder
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "require",
     "seed_generators",
     "step_seeder",
+    "to_plain",
 ]

@@ -8,15 +8,16 @@ from collections.abc import Iterable
 __all__ = ["did_you_mean", "nearest"]
 
 
-def nearest(name: str, candidates: Iterable[str], count: int = 1) -> list[str]:
+def nearest(name: str, candidates: Iterable[str], count: int = 1, cutoff: float = 0.6) -> list[str]:
     """Return up to ``count`` of the candidates that look most like ``name``, the nearest first.
 
-    Case does not matter: ``nearest("sgd", ["SGD"])`` is ``["SGD"]``.
+    Case does not matter: ``nearest("sgd", ["SGD"])`` is ``["SGD"]``. How alike they must be is ``cutoff``, from 0
+    (not at all) to 1 (the same).
     """
     by_folded: dict[str, str] = {}
     for candidate in candidates:
         by_folded.setdefault(candidate.casefold(), candidate)
-    folded = difflib.get_close_matches(name.casefold(), by_folded, n=count, cutoff=0.6)
+    folded = difflib.get_close_matches(name.casefold(), by_folded, n=count, cutoff=cutoff)
     return [by_folded[match] for match in folded]
 
 

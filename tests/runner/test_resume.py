@@ -1,0 +1,582 @@
+"""A run that is stopped and started again ends with the bits of one that was not disturbed."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from mainspring import BaseModel, InfiniteSampler, MessageHub, Runner
+from mainspring.checkpoint import CheckpointError, find_latest_checkpoint
+from mainspring.hooks import CheckpointHook, Hook
+from mainspring.visualization import read_scalars
+
+EPOCHS = 4
+
+
+class Images(Dataset):
+    """22 images of one byte a channel. With ``chance`` each draws from the generators of Python, NumPy and torch."""
+
+    def __init__(self, chance: bool = False) -> None:
+        self.images = torch.randint(256, (22, 3, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+        self.chance = chance
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        image = self.images[index]
+        if self.chance:
+            image = image.roll(random.randrange(6), 1).roll(int(np.random.randint(6)), 2)
+            image = image ^ torch.randint(256, (1,), dtype=torch.uint8)
+        return image, index % 4
+
+
+class ConvNet(BaseModel):
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "type": "ImgDataPreprocessor",
+                "mean": [127.0],
+                "std": [60.0],
+                "augments": {"type": "MixUp", "num_classes": 4},
+            }
+        )
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2), nn.Linear(64, 4)
+        )
+
+    def forward(self, inputs, labels, mode="tensor"):
+        scores = self.layers(inputs)
+        if mode == "loss":
+            return {"loss": F.cross_entropy(scores, labels), "largest": scores.amax()}
+        return (scores, labels) if mode == "predict" else scores
+
+
+class Stopped(Exception):
+    pass
+
+
+class Stop(Hook):
+    """Breaks a run off at a stage, once so many epochs or iterations are done."""
+
+    priority = "LOWEST"
+
+    def __init__(self, stage: str, done: int, unit: str = "epoch") -> None:
+        def act(runner: Runner, **kwargs: object) -> None:
+            if getattr(runner, unit) == done:
+                raise Stopped
+
+        setattr(self, stage, act)
+
+
+class Record(Hook):
+    """Writes down what happened."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, int]] = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.events.append(("train", runner.iter))
+
+    def before_val(self, runner):
+        self.events.append(("val", runner.iter))
+
+
+def own_loader(chance=False, workers=0, **options):
+    dataset = {"dataset": Images(chance), "batch_size": 4, "num_workers": workers, "collate_fn": "default_collate"}
+    return {**dataset, **({"shuffle": True} if "sampler" not in options else {}), **options}
+
+
+def torch_loader(chance=False, workers=0):
+    return DataLoader(Images(chance), batch_size=4, shuffle=True, num_workers=workers)
+
+
+SGD = {"optimizer": {"type": "SGD", "lr": 0.05, "momentum": 0.9}}
+ADAM = {"optimizer": {"type": "Adam", "lr": 0.01}, "clip_grad": {"max_norm": 1.0}}
+BFLOAT16 = {"type": "AmpOptimWrapper", "dtype": "bfloat16", **SGD, "accumulative_counts": 2}
+
+
+def schedules(by_epoch=True, end=EPOCHS):
+    first = 1 if by_epoch else 5
+    return [
+        {"type": "LinearLR", "start_factor": 0.1, "end": first, "by_epoch": by_epoch, "convert_to_iter_based": by_epoch},
+        {"type": "CosineAnnealingLR", "begin": first, "end": end, "by_epoch": by_epoch},
+    ]
+
+
+def make(work_dir, loader=None, hooks=(), checkpoint=None, **changes):
+    arguments = {
+        "model": {"type": ConvNet},
+        "work_dir": work_dir,
+        "train_dataloader": own_loader() if loader is None else loader,
+        "train_cfg": {"by_epoch": True, "max_epochs": EPOCHS},
+        "optim_wrapper": SGD,
+        "param_scheduler": schedules(),
+        "val_dataloader": {"dataset": Images(), "batch_size": 8, "collate_fn": "default_collate"},
+        "val_cfg": {},
+        "val_evaluator": {"type": "Accuracy"},
+        "randomness": {"seed": 5},
+        "default_hooks": {
+            "checkpoint": {"type": "CheckpointHook", "max_keep_ckpts": 2, "save_best": "auto", **(checkpoint or {})},
+            "logger": {"type": "LoggerHook", "interval": 2},
+            "summary": {"type": "SummaryHook", "curves": None},
+        },
+        "custom_hooks": list(hooks),
+        "log_level": "WARNING",
+        **changes,
+    }
+    return Runner(**{name: value for name, value in arguments.items() if value is not None})
+
+
+def frozen(value):
+    """Return tensors as bytes in their containers, so that == means equal in every bit."""
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype), tuple(value.shape), value.numpy().tobytes()
+    if isinstance(value, dict):
+        return {key: frozen(item) for key, item in value.items()}
+    return [frozen(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def outcome(runner):
+    """Return all of a finished run that must not depend on where it was stopped."""
+    (checkpoints,) = (hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
+    work_dir = Path(runner.work_dir)
+    files = sorted(path.name for path in work_dir.glob("*.pth"))
+    timing = ("time", "data_time", "eta", "memory")
+    histories = runner.message_hub.state_dict()["log_scalars"]
+    return {
+        "position": (runner.epoch, runner.iter),
+        "weights": frozen(runner.model.state_dict()),
+        "optimizer": frozen(runner.optim_wrapper.state_dict()),
+        "schedules": [schedule.state_dict() for schedule in runner.param_schedulers],
+        "histories": frozen({name: h for name, h in histories.items() if not name.endswith("time")}),
+        "records": [
+            {name: value for name, value in record.items() if name not in timing}
+            for record in read_scalars(work_dir / "vis_data" / "scalars.json")
+        ],
+        "best": checkpoints.best,
+        "kept": checkpoints.kept,
+        "files": files,
+        "weights in files": {
+            name: frozen(torch.load(work_dir / name, weights_only=True)["state_dict"]) for name in files
+        },
+        "newest": Path((work_dir / "last_checkpoint").read_text()).name,
+    }
+
+
+def undisturbed(work_dir, **changes):
+    runner = make(work_dir, **changes)
+    runner.train()
+    return outcome(runner)
+
+
+def stopped(work_dir, *stop, **changes):
+    with pytest.raises(Stopped):
+        make(work_dir, hooks=[Stop(*stop)], **changes).train()
+
+
+def continued(work_dir, resume="auto", **changes):
+    runner = make(work_dir, resume=resume, **changes)
+    runner.train()
+    return outcome(runner)
+
+
+def check_same_end(tmp_path, *stop, resume="auto", **changes):
+    # Loaders are made anew for each run, as in a new process.
+    fresh = {name: value if name != "loader" else None for name, value in changes.items()}
+    loader = changes.get("loader", own_loader)
+    expected = undisturbed(tmp_path / "whole", **{**fresh, "loader": loader()})
+    stopped(tmp_path / "run", *stop, **{**fresh, "loader": loader()})
+    result = continued(tmp_path / "run", resume, **{**fresh, "loader": loader()})
+    for part in expected:
+        assert result[part] == expected[part], part
+
+
+# By epochs.
+
+
+@pytest.mark.parametrize(
+    ("stage", "done"),
+    [
+        ("before_train_epoch", 1),  # after the first epoch and its validation
+        ("before_train_epoch", 3),
+        ("before_val", 2),  # between checkpoint and validation
+        ("after_val_epoch", 2),  # between validation and the end of it
+        ("before_train_iter", 2),  # in the next epoch: what it has done is lost, and done again
+        ("after_train", EPOCHS),  # after the last checkpoint
+    ],
+)
+def test_wherever_an_epoch_loop_is_stopped(tmp_path, stage, done):
+    check_same_end(tmp_path, stage, done)
+
+
+@pytest.mark.parametrize("optim_wrapper", [SGD, ADAM, BFLOAT16], ids=["sgd", "adam", "bfloat16"])
+@pytest.mark.parametrize("loader", [own_loader, torch_loader])
+def test_optimizers_and_loaders(tmp_path, optim_wrapper, loader):
+    check_same_end(
+        tmp_path, "before_train_epoch", 2, resume=True, optim_wrapper=optim_wrapper, loader=lambda: loader(chance=True)
+    )
+
+
+@pytest.mark.parametrize("loader", [own_loader, torch_loader])
+def test_workers_augment_as_before(tmp_path, loader):
+    check_same_end(tmp_path, "before_train_epoch", 2, loader=lambda: loader(chance=True, workers=2))
+
+
+def test_stop_flag_ends_after_the_epoch_and_the_run_goes_on(tmp_path):
+    class Flag(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            runner.train_loop.stop_training = runner.iter == 8
+
+    first = make(tmp_path / "run", hooks=[Flag()])
+    first.train()
+    assert (first.epoch, first.iter) == (2, 12)
+    assert continued(tmp_path / "run") == undisturbed(tmp_path / "whole")
+
+
+def test_data_order_after_a_checkpoint_within_an_epoch(tmp_path):
+    """In an epoch loop the batches up to the checkpoint are drawn once more and dropped."""
+    options = {"checkpoint": {"interval": 4, "by_epoch": False}, "param_scheduler": schedules(False, 24)}
+    check_same_end(tmp_path, "after_train_iter", 15, "iter", **options)
+    names = sorted(path.name for path in (tmp_path / "run").glob("iter_*.pth"))
+    assert names == ["iter_20.pth", "iter_24.pth"]
+
+
+# By iterations.
+
+
+def infinite_loader():
+    return own_loader(sampler={"type": InfiniteSampler, "shuffle": True})
+
+
+@pytest.mark.parametrize("loader", [own_loader, torch_loader, infinite_loader])
+@pytest.mark.parametrize(
+    ("stage", "done"),
+    [("before_train_iter", 14), ("before_val", 7), ("after_train_iter", 17), ("after_train_epoch", 21)],
+)
+def test_wherever_an_iteration_loop_is_stopped(tmp_path, stage, done, loader):
+    check_same_end(
+        tmp_path,
+        *(stage, done, "iter"),
+        loader=loader,
+        train_cfg={"by_epoch": False, "max_iters": 21, "val_interval": 7},
+        checkpoint={"interval": 7, "by_epoch": False},
+        param_scheduler=schedules(False, 21),
+    )
+
+
+def test_iteration_loop_that_was_stopped_by_flag_goes_on(tmp_path):
+    class Flag(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            runner.train_loop.stop_training = runner.iter == 8
+
+    options = {
+        "train_cfg": {"by_epoch": False, "max_iters": 20, "val_interval": 20},
+        "checkpoint": {"interval": 20, "by_epoch": False, "save_best": None},
+        "param_scheduler": schedules(False, 20),
+    }
+    first = make(tmp_path / "run", hooks=[Flag()], **options)
+    first.train()
+    assert find_latest_checkpoint(first.work_dir) == str(tmp_path / "run" / "iter_9.pth")
+    result, expected = continued(tmp_path / "run", **options), undisturbed(tmp_path / "whole", **options)
+    for part in ("position", "weights", "optimizer", "schedules", "newest"):
+        assert result[part] == expected[part], part
+    assert "finished already" not in all_logs(tmp_path / "run")
+
+
+# What a resumed run does, and does not.
+
+
+def all_logs(work_dir):
+    return "".join(path.read_text() for path in sorted(Path(work_dir).glob("*/*.log")))
+
+
+@pytest.mark.parametrize(
+    ("options", "done"),
+    [
+        ({}, "4 of 4 epochs are done"),
+        (
+            {
+                "train_cfg": {"by_epoch": False, "max_iters": 6, "val_interval": 3},
+                "param_scheduler": None,
+                "checkpoint": {"interval": 3, "by_epoch": False},
+            },
+            "6 of 6 iterations are done",
+        ),
+    ],
+)
+def test_finished_run_does_nothing_and_says_so(tmp_path, options, done):
+    expected = undisturbed(tmp_path, **options)
+    files = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.glob("*.pth")}
+    record = Record()
+    again = make(tmp_path, resume="auto", hooks=[record], log_level="INFO", **options)
+    again.train()
+    assert record.events == []
+    assert outcome(again) == expected
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.glob("*.pth")} == files
+    assert f"finished already: {done}" in all_logs(tmp_path)
+
+
+def test_more_epochs_continue(tmp_path):
+    fixed = {"type": "StepLR", "step_size": 2, "gamma": 0.3}
+    undisturbed(tmp_path / "run", train_cfg={"max_epochs": 2}, param_scheduler=fixed)
+    result = continued(tmp_path / "run", train_cfg={"max_epochs": EPOCHS}, param_scheduler=fixed)
+    assert result == undisturbed(tmp_path / "whole", param_scheduler=fixed)
+
+
+def test_more_iterations_continue(tmp_path):
+    def options(iterations):
+        return {
+            "train_cfg": {"by_epoch": False, "max_iters": iterations, "val_interval": 4},
+            "checkpoint": {"interval": 4, "by_epoch": False},
+            "param_scheduler": {"type": "StepLR", "step_size": 5, "by_epoch": False},
+        }
+
+    undisturbed(tmp_path / "run", **options(8))
+    assert continued(tmp_path / "run", **options(16)) == undisturbed(tmp_path / "whole", **options(16))
+
+
+def test_without_a_seed_the_checkpoint_s_is_taken(tmp_path):
+    first = make(tmp_path / "run", hooks=[Stop("before_train_epoch", 2)], randomness=None)
+    with pytest.raises(Stopped):
+        first.train()
+    assert make(tmp_path / "other", randomness=None).seed != first.seed
+    result = continued(tmp_path / "run", randomness=None)
+    assert result == undisturbed(tmp_path / "whole", randomness={"seed": first.seed})
+
+
+def test_another_seed_is_warned_of(tmp_path):
+    stopped(tmp_path, "before_train_epoch", 2)
+    make(tmp_path, resume=True, randomness={"seed": 6}).train()
+    assert "The seed was 5" in all_logs(tmp_path)
+    assert "is 6 now" in all_logs(tmp_path)
+
+
+def test_validation_that_was_due_comes_first(tmp_path):
+    stopped(tmp_path, "before_val", 2)
+    record = Record()
+    make(tmp_path, resume="auto", hooks=[record]).train()
+    assert record.events[:2] == [("val", 12), ("train", 12)]
+    stopped(tmp_path / "later", "before_train_epoch", 2, checkpoint={"interval": 2}, train_cfg={"max_epochs": 4})
+    record = Record()
+    make(tmp_path / "later", resume="auto", hooks=[record], train_cfg={"max_epochs": 4, "val_begin": 4}).train()
+    assert record.events.count(("val", 12)) == 1
+
+
+def test_resume_from_a_named_checkpoint(tmp_path):
+    keep_all = {"max_keep_ckpts": -1, "save_best": None}
+    whole = undisturbed(tmp_path / "whole", checkpoint=keep_all)
+    result = continued(
+        tmp_path / "run", resume=True, load_from=tmp_path / "whole" / "epoch_2.pth", checkpoint=keep_all
+    )
+    assert result["weights"] == whole["weights"]
+    assert result["files"] == ["epoch_3.pth", "epoch_4.pth"]
+
+
+# Files.
+
+
+def test_surplus_checkpoints_go_across_a_resume(tmp_path):
+    options = {"checkpoint": {"max_keep_ckpts": 2, "save_best": None}}
+    stopped(tmp_path, "before_train_epoch", 3, **options)
+    assert sorted(path.name for path in tmp_path.glob("*.pth")) == ["epoch_2.pth", "epoch_3.pth"]
+    assert continued(tmp_path, **options)["files"] == ["epoch_3.pth", "epoch_4.pth"]
+
+
+def test_last_is_saved_whatever_the_interval(tmp_path):
+    options = {"checkpoint": {"interval": 3, "save_best": None}}
+    stopped(tmp_path, "before_train_epoch", 3, **options)
+    assert continued(tmp_path, **options)["files"] == ["epoch_3.pth", "epoch_4.pth"]
+    options = {"checkpoint": {"interval": 3, "save_best": None, "save_last": False}}
+    assert undisturbed(tmp_path / "other", **options)["files"] == ["epoch_3.pth"]
+
+
+class Scores(Hook):
+    """Replaces what validations answer."""
+
+    priority = "HIGHEST"
+
+    def __init__(self, *scores):
+        self.scores = scores
+
+    def after_val_epoch(self, runner, metrics=None):
+        metrics["accuracy/top1"] = self.scores[runner.epoch - 1]
+
+
+def test_best_checkpoint_is_replaced_across_a_resume(tmp_path):
+    with pytest.raises(Stopped):
+        make(tmp_path, hooks=[Scores(50, 70, 60, 80), Stop("before_train_epoch", 3)]).train()
+    assert [path.name for path in tmp_path.glob("best*")] == ["best_accuracy_top1_epoch_2.pth"]
+    result = continued(tmp_path, hooks=[Scores(50, 70, 60, 80)])
+    assert [path.name for path in tmp_path.glob("best*")] == ["best_accuracy_top1_epoch_4.pth"]
+    assert result["best"]["accuracy/top1"]["score"] == 80
+
+
+def test_best_checkpoint_survives_a_worse_rest(tmp_path):
+    with pytest.raises(Stopped):
+        make(tmp_path, hooks=[Scores(50, 70, 60, 65), Stop("before_train_epoch", 3)]).train()
+    result = continued(tmp_path, hooks=[Scores(50, 70, 60, 65)])
+    assert [path.name for path in tmp_path.glob("best*")] == ["best_accuracy_top1_epoch_2.pth"]
+    assert result["best"]["accuracy/top1"]["score"] == 70
+
+
+@pytest.mark.parametrize("pointer", ["/nowhere/else/epoch_9.pth", "epoch_9.pth", "", "/moved/from/epoch_2.pth"])
+def test_pointer_to_a_file_that_is_not_there(tmp_path, pointer):
+    """Names are looked for in the directory itself; where there is no such file, the newest is taken."""
+    stopped(tmp_path / "run", "before_train_epoch", 2)
+    (tmp_path / "run" / "last_checkpoint").write_text(pointer)
+    assert find_latest_checkpoint(tmp_path / "run") == str(tmp_path / "run" / "epoch_2.pth")
+    assert continued(tmp_path / "run") == undisturbed(tmp_path / "whole")
+
+
+def test_pointer_never_leads_out_of_the_directory(tmp_path):
+    stopped(tmp_path / "other", "before_train_epoch", 2)
+    stopped(tmp_path / "run", "before_train_epoch", 1)
+    (tmp_path / "run" / "last_checkpoint").write_text(str(tmp_path / "other" / "epoch_2.pth"))
+    assert find_latest_checkpoint(tmp_path / "run") == str(tmp_path / "run" / "epoch_1.pth")
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
+def test_truncated_checkpoint_is_refused_by_name(tmp_path, keep):
+    stopped(tmp_path, "before_train_epoch", 2)
+    newest = tmp_path / "epoch_2.pth"
+    content = newest.read_bytes()
+    newest.write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(CheckpointError, match=r"epoch_2\.pth"):
+        make(tmp_path, resume="auto").train()
+
+
+def test_flipped_bit_is_refused_by_name(tmp_path):
+    stopped(tmp_path, "before_train_epoch", 2)
+    newest = tmp_path / "epoch_2.pth"
+    content = bytearray(newest.read_bytes())
+    content[content.find(torch.load(newest)["state_dict"]["layers.0.weight"].numpy().tobytes()) + 5] ^= 1
+    newest.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"epoch_2\.pth"):
+        make(tmp_path, resume="auto").train()
+
+
+def test_other_model_is_refused_by_name(tmp_path, net):
+    stopped(tmp_path, "before_train_epoch", 1)
+    with pytest.raises(CheckpointError, match=r"epoch_1\.pth.*do not fit Net"):
+        make(tmp_path, model={"type": net}, resume="auto").train()
+
+
+# Killed for real.
+
+SCRIPT = """
+import importlib.util, sys
+from pathlib import Path
+spec = importlib.util.spec_from_file_location("runs", sys.argv[1])
+runs = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(runs)
+runs.torch.set_num_threads(1)
+runner = runs.make(Path(sys.argv[2]), resume="auto", log_level="INFO", checkpoint={"max_keep_ckpts": -1})
+runner.train()
+Path(sys.argv[2], "outcome").write_text(repr(runs.outcome(runner)))
+"""
+
+
+def command(work_dir):
+    return [sys.executable, "-u", "-c", SCRIPT, __file__, str(work_dir)]
+
+
+def killed_at(work_dir, line):
+    """Run the command, and kill it when it has written a line that holds the text, if it ever does."""
+    with subprocess.Popen(command(work_dir), stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
+        for text in process.stdout:
+            if line in text:
+                os.kill(process.pid, signal.SIGKILL)
+                break
+    return process.returncode
+
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def test_kill_and_the_same_command_again(tmp_path):
+    expected = undisturbed(tmp_path / "whole", checkpoint={"max_keep_ckpts": -1})
+    work_dir = tmp_path / "run"
+    # While the first checkpoint is written or just after, in a validation or just before, in a log line's epoch.
+    for line in ("Saving checkpoint at 1 epochs", "Epoch(val) [2]", "Epoch(train)  [3]"):
+        assert killed_at(work_dir, line) == -signal.SIGKILL
+    done = subprocess.run(command(work_dir), capture_output=True, text=True, env=ENVIRONMENT, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    result = eval((work_dir / "outcome").read_text())
+    assert list(work_dir.glob(".*.tmp")) == []
+    for part in expected:
+        assert result[part] == expected[part], part
+
+
+# Several purposes, several runs.
+
+
+def test_train_validate_and_test_on_one_runner(tmp_path):
+    runner = make(
+        tmp_path,
+        test_dataloader={"dataset": Images(), "batch_size": 8, "collate_fn": "default_collate"},
+        test_cfg={},
+        test_evaluator={"type": "Accuracy"},
+    )
+    runner.train()
+    weights = frozen(runner.model.state_dict())
+    last = runner.message_hub.get_scalar("val/accuracy/top1").current()
+    assert runner.val() == {"accuracy/top1": last}
+    assert runner.test() == {"accuracy/top1": last}
+    assert frozen(runner.model.state_dict()) == weights
+
+
+@pytest.mark.parametrize("mode", ["val", "test"])
+def test_evaluation_alone_takes_the_weights(tmp_path, mode):
+    trained = make(tmp_path / "run")
+    trained.train()
+    data = {"dataset": Images(), "batch_size": 8, "collate_fn": "default_collate"}
+    runner = Runner(
+        model={"type": ConvNet},
+        work_dir=tmp_path / "alone",
+        load_from=tmp_path / "run" / "epoch_4.pth",
+        **{f"{mode}_dataloader": data, f"{mode}_cfg": {}, f"{mode}_evaluator": {"type": "Accuracy"}},
+        log_level="WARNING",
+    )
+    answers = getattr(runner, mode)()
+    assert answers == {"accuracy/top1": trained.message_hub.get_scalar("val/accuracy/top1").current()}
+    assert frozen(runner.model.state_dict()) == frozen(trained.model.state_dict())
+
+
+def test_two_runners_do_not_disturb_each_other(tmp_path):
+    """Made in turns and trained one inside the other, they end as each does alone."""
+    changes = [{"optim_wrapper": ADAM}, {"optim_wrapper": SGD, "randomness": {"seed": 9}}]
+    alone = [undisturbed(tmp_path / f"alone{number}", **change) for number, change in enumerate(changes)]
+
+    inner = make(tmp_path / "inner", **changes[1])
+
+    class Between(Hook):
+        priority = "LOWEST"
+
+        def before_train_epoch(self, runner):
+            if runner.epoch == 2:
+                random_state = torch.get_rng_state()
+                inner.train()
+                torch.set_rng_state(random_state)
+
+    outer = make(tmp_path / "outer", hooks=[Between()], **changes[0])
+    outer.train()
+    assert outcome(outer) == alone[0]
+    assert outcome(inner) == alone[1]
+    assert outer.message_hub is not inner.message_hub
+    assert MessageHub.get_instance(inner.experiment_name) is inner.message_hub
+    logs = {Path(runner.logger.log_file) for runner in (outer, inner)}
+    assert {path.parents[1].name for path in logs} == {"outer", "inner"}
+    assert all(str(tmp_path / name) not in all_logs(tmp_path / other) for name, other in itertools.permutations(("outer", "inner")))
