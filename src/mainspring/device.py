@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["get_device", "max_memory_allocated"]
+__all__ = ["get_device", "max_memory_allocated", "usable_device"]
 
 
 def get_device() -> torch.device:
     """Return the accelerator of this machine (CUDA, MPS, XPU, ...), or the CPU where there is none."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     return torch.device("cpu") if accelerator is None else accelerator
+
+
+def usable_device(name: str, path: str) -> torch.device:
+    """Return the device that a user names.
+
+    Args:
+        name: Such as ``'cpu'`` or ``'cuda:1'``.
+        path: Where the user wrote it; begins the message.
+
+    Raises:
+        ValueError: There is no such device here.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except Exception as error:  # of any kind: AssertionError where torch is built without CUDA
+        raise ValueError(
+            f"{path} is {name!r}, which cannot be used here: {error}. Without it, it would be {str(get_device())!r}."
+        ) from error
+    return device
 
 
 def max_memory_allocated(device: torch.device) -> int | None:

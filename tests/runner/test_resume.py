@@ -81,6 +81,14 @@ class Stop(Hook):
         setattr(self, stage, act)
 
 
+class Flag(Hook):
+    """Asks for the end of the run in its ninth iteration."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == 8:
+            runner.train_loop.stop_training = True
+
+
 class Record(Hook):
     """Writes down what happened."""
 
@@ -129,7 +137,9 @@ def make(work_dir, loader=None, hooks=(), checkpoint=None, **changes):
         "val_evaluator": {"type": "Accuracy"},
         "randomness": {"seed": 5},
         "default_hooks": {
-            "checkpoint": {"type": "CheckpointHook", "max_keep_ckpts": 2, "save_best": "auto", **(checkpoint or {})},
+            "checkpoint": {
+                "type": "CheckpointHook", "interval": 1, "max_keep_ckpts": 2, "save_best": "auto", **(checkpoint or {})
+            },
             "logger": {"type": "LoggerHook", "interval": 2},
             "summary": {"type": "SummaryHook", "curves": None},
         },
@@ -164,7 +174,7 @@ def outcome(runner):
         "histories": frozen({name: h for name, h in histories.items() if not name.endswith("time")}),
         "records": [
             {name: value for name, value in record.items() if name not in timing}
-            for record in read_scalars(work_dir / "vis_data" / "scalars.json")
+            for record in read_scalars(runner.visualizer.backends[0].scalars_path)
         ],
         "best": checkpoints.best,
         "kept": checkpoints.kept,
@@ -236,10 +246,6 @@ def test_workers_augment_as_before(tmp_path, loader):
 
 
 def test_stop_flag_ends_after_the_epoch_and_the_run_goes_on(tmp_path):
-    class Flag(Hook):
-        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-            runner.train_loop.stop_training = runner.iter == 8
-
     first = make(tmp_path / "run", hooks=[Flag()])
     first.train()
     assert (first.epoch, first.iter) == (2, 12)
@@ -278,10 +284,6 @@ def test_wherever_an_iteration_loop_is_stopped(tmp_path, stage, done, loader):
 
 
 def test_iteration_loop_that_was_stopped_by_flag_goes_on(tmp_path):
-    class Flag(Hook):
-        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-            runner.train_loop.stop_training = runner.iter == 8
-
     options = {
         "train_cfg": {"by_epoch": False, "max_iters": 20, "val_interval": 20},
         "checkpoint": {"interval": 20, "by_epoch": False, "save_best": None},
@@ -510,7 +512,7 @@ def test_kill_and_the_same_command_again(tmp_path):
     expected = undisturbed(tmp_path / "whole", checkpoint={"max_keep_ckpts": -1})
     work_dir = tmp_path / "run"
     # While the first checkpoint is written or just after, in a validation or just before, in a log line's epoch.
-    for line in ("Saving checkpoint at 1 epochs", "Epoch(val) [2]", "Epoch(train)  [3]"):
+    for line in ("Saving checkpoint at 1 epochs", "Epoch(val) [2]", "Epoch(train) [3]"):
         assert killed_at(work_dir, line) == -signal.SIGKILL
     done = subprocess.run(command(work_dir), capture_output=True, text=True, env=ENVIRONMENT, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

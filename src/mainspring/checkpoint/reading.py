@@ -92,8 +92,10 @@ def _check_whole(path: Path) -> bool:
                 damaged = archive.testzip()
         elif start == b"PK\x03\x04" or not start:
             raise ValueError("it is cut short, its end is missing")
+        elif not start.startswith(b"\x80"):  # as every pickle does, torch's format before 1.6
+            raise ValueError(f"it begins with {start!r}, so torch.save did not write it")
         else:
-            return False  # torch's format before 1.6
+            return False
     except Exception as error:  # flipped bits make it look compressed, encrypted, of several disks, ...
         raise CheckpointError(f"{str(path)!r} is damaged: {error}. Use an older checkpoint.") from error
     if damaged is not None:
@@ -216,11 +218,18 @@ def load_weights(
 ) -> None:
     """Load the weights of a checkpoint that has been read; the arguments are those of :func:`load_checkpoint`."""
     weights = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(weights, Mapping) or not all(isinstance(key, str) for key in weights):
+        raise CheckpointError(f"What {source} holds as weights is no dict of tensors by name, but {_shown(weights)}.")
     revise_keys = list(revise_keys)
     renamed = {_rename(key, revise_keys): value for key, value in weights.items()}
     metadata = getattr(weights, "_metadata", None)
     named: Mapping[str, Any] = renamed if metadata is None else _WithMetadata(renamed, metadata)
     load_state_dict(model, named, strict, logger, source=source)
+
+
+def _shown(weights: Any) -> str:
+    keys = f" with the keys {', '.join(map(repr, list(weights)[:5]))}" if isinstance(weights, Mapping) else ""
+    return f"a {type(weights).__name__}{keys}"
 
 
 def _rename(key: str, revise_keys: Iterable[tuple[str, str]]) -> str:
@@ -232,14 +241,18 @@ def _rename(key: str, revise_keys: Iterable[tuple[str, str]]) -> str:
 def find_latest_checkpoint(path: str | os.PathLike[str]) -> str | None:
     """Return the checkpoint of a directory from which a run should go on, or None where there is none.
 
-    It is the one that the file ``last_checkpoint`` names, which is looked for in this directory only, wherever
-    the run was when it wrote the name; without that file, the newest ``epoch_*.pth`` or ``iter_*.pth``.
+    It is the one that the file ``last_checkpoint`` names, which is looked for in this directory, wherever the run was
+    when it wrote the name. A run with an ``out_dir`` keeps its checkpoints elsewhere, in a folder of the same name as
+    this directory, and only there is the file followed to. Without it, it is the newest ``epoch_*.pth`` or
+    ``iter_*.pth``.
     """
     directory = Path(path)
     pointer = directory / "last_checkpoint"
     if pointer.is_file():
-        named = directory / Path(pointer.read_text(encoding="utf-8").strip()).name
-        if named.is_file():
+        named = Path(pointer.read_text(encoding="utf-8").strip())
+        if (directory / named.name).is_file():
+            return str(directory / named.name)
+        if named.parent.name == directory.resolve().name and named.is_file():
             return str(named)
     found = [p for pattern in ("epoch_*.pth", "iter_*.pth") for p in directory.glob(pattern)]
     newest = max(found, key=lambda p: (p.stat().st_mtime_ns, p.name), default=None)

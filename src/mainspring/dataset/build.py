@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -72,6 +72,7 @@ def build_dataloader(
     _check_keys(options, name)
 
     dataset = options["dataset"] = build(options["dataset"], DATASETS)
+    _check_dataset(dataset, name)
     full_init = getattr(dataset, "full_init", None)
     if full_init is not None:
         full_init()
@@ -121,6 +122,27 @@ def _check_keys(options: Mapping[str, Any], name: str) -> None:
         raise TypeError(f"{name}.dataset is missing: give the data set, or a dict with its type.")
     if "batch_size" not in options and options.get("batch_sampler") is None:
         raise TypeError(f"{name}.batch_size is missing: give the number of samples in a batch of one rank.")
+    for key, kind in _TYPES.items():
+        if key in options:
+            check_type(options[key], kind, f"{name}.{key}")
+
+
+def _check_dataset(dataset: Any, name: str) -> None:
+    if isinstance(dataset, (str, type)) or not (
+        isinstance(dataset, IterableDataset) or callable(getattr(dataset, "__getitem__", None))
+    ):
+        raise TypeError(
+            f"{name}.dataset must be a data set (an object with __getitem__ and __len__, or an IterableDataset) or a config"
+            f" dict of one, but it is {dataset!r} ({type(dataset).__name__})."
+        )
+
+
+def _check_iterable(sampler: Any, path: str, example: str) -> None:
+    if isinstance(sampler, (str, type)) or not isinstance(sampler, Iterable):
+        raise TypeError(
+            f"{path} must be a sampler or a config dict of one, such as {example}, but it is {sampler!r}"
+            f" ({type(sampler).__name__})."
+        )
 
 
 def _build_order(options: dict[str, Any], limit: int | None, seed: int | None, name: str) -> None:
@@ -143,12 +165,14 @@ def _build_order(options: dict[str, Any], limit: int | None, seed: int | None, n
         if sampler is None:
             sampler = DefaultSampler(dataset, shuffle=bool(shuffle), seed=seed)
         sampler = build(sampler, DATA_SAMPLERS, dataset=dataset, seed=seed)
+        _check_iterable(sampler, f"{name}.sampler", "dict(type='DefaultSampler', shuffle=True)")
 
     if batch_sampler is not None:
         parts = {"sampler": sampler}
         if "batch_size" in options:
             parts["batch_size"] = options.pop("batch_size")
         batch_sampler = build(batch_sampler, DATA_SAMPLERS, **parts)
+        _check_iterable(batch_sampler, f"{name}.batch_sampler", "torch's BatchSampler")
         options["batch_sampler"] = batch_sampler if limit is None else _FirstOnly(batch_sampler, limit)
     else:
         # The sampler is cut, not the batches, so that the loader still knows its batch_size.

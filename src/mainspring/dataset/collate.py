@@ -36,6 +36,7 @@ def pseudo_collate(data_batch: Sequence[Any]) -> Any:
     >>> pseudo_collate([("image", 3), ("picture", 4)])
     [('image', 'picture'), (3, 4)]
     """
+    _refuse_none(data_batch)
     return _collate(data_batch, "sample", _keep)
 
 
@@ -57,6 +58,7 @@ def default_collate(data_batch: Sequence[Any]) -> Any:
     >>> default_collate([dict(x=1, name="a"), dict(x=2, name="b")])
     {'x': tensor([1, 2]), 'name': ['a', 'b']}
     """
+    _refuse_none(data_batch)
     return _collate(data_batch, "sample", _stack)
 
 
@@ -84,6 +86,15 @@ def _collate(items: Sequence[Any], where: str, join: Callable[[Sequence[Any], st
         # A plain tuple becomes a list, as in torch.
         return collated if isinstance(first, tuple) else _of_type(type(first), collated)
     return join(items, where)
+
+
+def _refuse_none(samples: Sequence[Any]) -> None:
+    for number, sample in enumerate(samples):
+        if sample is None:
+            raise TypeError(
+                f"The data set returned None for sample number {number} of a batch. Let its __getitem__ and each of its"
+                " transforms return what they made."
+            )
 
 
 def _keep(items: Sequence[Any], where: str) -> Any:

@@ -56,7 +56,7 @@ class Accuracy(StreamingMetric):
         prefix: str | None = None,
     ) -> None:
         super().__init__(prefix)
-        self.topk = (topk,) if isinstance(topk, int) else tuple(topk)
+        self.topk = tuple(topk) if isinstance(topk, (list, tuple)) else (topk,)
         if not self.topk or not all(type(k) is int and k > 0 for k in self.topk):
             raise ValueError(f"topk must be a positive integer or several, such as (1, 5), but it is {topk!r}.")
         self.pred_key = pred_key

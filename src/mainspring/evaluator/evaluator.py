@@ -128,9 +128,9 @@ class Evaluator:
 
 def _answers(metric: Metric, size: int) -> Mapping[str, Any]:
     answers: Any = metric.evaluate(size)
-    if isinstance(answers, Mapping) and answers:
+    if isinstance(answers, Mapping) and answers and all(isinstance(name, str) for name in answers):
         return answers
-    got = "an empty dict" if isinstance(answers, Mapping) else f"{answers!r} ({type(answers).__name__})"
+    got = f"{answers!r} ({type(answers).__name__})" if answers or not isinstance(answers, Mapping) else "an empty dict"
     raise ValueError(
         f"The metric {type(metric).__name__} answered with {got}. It must answer with a dict of at least one "
         "name and number, such as {'accuracy': 97.5}; look at what its compute_metrics or compute returns."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..dist import is_main_process
 from ..registry import HOOKS
-from ..utils import did_you_mean
+from ..utils import atomic_write, check_type, did_you_mean
 from .hook import Hook
 
 if TYPE_CHECKING:
@@ -66,9 +66,11 @@ class CheckpointHook(Hook):
         filename_tmpl: str | None = None,
         save_begin: int = 0,
     ) -> None:
+        check_type(save_begin, int, "CheckpointHook: save_begin")
+        check_type(by_epoch, bool, "CheckpointHook: by_epoch")
+        check_type(filename_tmpl, str | None, "CheckpointHook: filename_tmpl")
         for name, number in (("interval", interval), ("max_keep_ckpts", max_keep_ckpts)):
-            if not isinstance(number, int) or isinstance(number, bool):
-                raise TypeError(f"CheckpointHook: {name} must be an integer, but it is {number!r}.")
+            check_type(number, int, f"CheckpointHook: {name}")
             if number == 0 or number < -1:
                 raise ValueError(f"CheckpointHook: {name} must be at least 1, or -1, but it is {number}.")
         if save_begin < 0:
@@ -86,10 +88,11 @@ class CheckpointHook(Hook):
             raise ValueError(
                 f"CheckpointHook: filename_tmpl must have a {{}} for the number, but it is {filename_tmpl!r}."
             )
-        self.metrics = _as_list(save_best)
-        self.greater_keys = tuple(_GREATER if greater_keys is None else _as_list(greater_keys))
-        self.less_keys = tuple(_LESS if less_keys is None else _as_list(less_keys))
-        self.rules = self._rules_of(_as_list(rule))
+        self.metrics = _as_list(save_best, "save_best")
+        self.greater_keys = tuple(_GREATER if greater_keys is None else _as_list(greater_keys, "greater_keys"))
+        self.less_keys = tuple(_LESS if less_keys is None else _as_list(less_keys, "less_keys"))
+        self._given_rules = _as_list(rule, "rule")
+        self.rules = self._rules_of(self._given_rules)
         self.kept: list[str] = []
         """File names of the interval's checkpoints that stand in the directory, the oldest first."""
         self._validated_since_save = False
@@ -101,6 +104,14 @@ class CheckpointHook(Hook):
         if self.out_dir is None:
             return Path(runner.work_dir)
         return self.out_dir / Path(runner.work_dir).resolve().name
+
+    def before_train(self, runner: Runner) -> None:
+        """Check that there will be a validation, where one is watched."""
+        if self.metrics and runner.val_loop is None:
+            raise ValueError(
+                f"CheckpointHook: save_best={', '.join(self.metrics)!r} watches the results of validations, but there"
+                " are none. Pass val_dataloader, val_cfg and val_evaluator to the Runner, or leave out save_best."
+            )
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Save, where the interval counts epochs and one is over."""
@@ -136,17 +147,20 @@ class CheckpointHook(Hook):
             if not metrics:
                 raise ValueError("save_best='auto' found no metric: the validation answered none.")
             self.metrics = [next(iter(metrics))]
-            self.rules = self._rules_of([])
+            self.rules = self._rules_of(self._given_rules)
         for name, rule in zip(self.metrics, self.rules, strict=True):
             if name not in metrics:
                 raise ValueError(
                     f"save_best watches {name!r}, which the validation did not answer.{did_you_mean(name, metrics)}"
                     f" It answered: {', '.join(metrics) or 'nothing'}."
                 )
-            score = float(metrics[name])
+            score = _as_score(metrics[name], name)
+            if math.isnan(score):
+                runner.logger.warning(f"save_best watches {name!r}, which is not a number (NaN) now: nothing is saved.")
+                continue
             before = self.best.get(name)
             better = before is None or (score > before["score"] if rule == "greater" else score < before["score"])
-            if better and not math.isnan(score):
+            if better:
                 self._save_best(runner, name, score)
 
     def after_train(self, runner: Runner) -> None:
@@ -194,7 +208,9 @@ class CheckpointHook(Hook):
             by_epoch=self.by_epoch,
         )
         if points and is_main_process():
-            (directory / "last_checkpoint").write_text(str(directory / filename), encoding="utf-8")
+            # In the work directory wherever the files are: a run that resumes looks there.
+            with atomic_write(Path(runner.work_dir) / "last_checkpoint") as pointer:
+                pointer.write(str(directory.absolute() / filename).encode())
 
     def _rules_of(self, given: list[str]) -> list[str]:
         for rule in given:
@@ -238,11 +254,24 @@ class CheckpointHook(Hook):
         self.kept = list(state_dict["kept"])
         if self.metrics == ["auto"] and state_dict["metrics"]:
             self.metrics = list(state_dict["metrics"])
-            self.rules = self._rules_of([])
+            self.rules = self._rules_of(self._given_rules)
         self.best = {name: dict(entry) for name, entry in state_dict["best"].items() if name in self.metrics}
 
 
-def _as_list(value: str | Sequence[str] | None) -> list[str]:
+def _as_score(value: Any, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"save_best watches {name!r}, which must be a number to be compared, but the validation answered {value!r}"
+            f" ({type(value).__name__})."
+        ) from error
+
+
+def _as_list(value: str | Sequence[str] | None, name: str) -> list[str]:
     if value is None:
         return []
-    return [value] if isinstance(value, str) else list(value)
+    names = [value] if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
+    if not all(isinstance(one, str) for one in names):
+        raise TypeError(f"CheckpointHook: {name} must be a string or a list of strings, but it is {value!r}.")
+    return names

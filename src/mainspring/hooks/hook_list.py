@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..logging import print_log
+from ..utils import nearest
 from .hook import Hook, get_priority
 
 if TYPE_CHECKING:
@@ -43,7 +46,11 @@ class HookList:
         """Insert a hook after those of the same priority; by default the priority is the hook's own.
 
         A hook that is registered during a stage takes part in it, if its turn is still to come.
+
+        Raises:
+            TypeError: One of its stages does not take what the loops hand it.
         """
+        _check_stages(hook)
         number = get_priority(hook.priority if priority is None else priority)
         index = len(self._hooks)
         while index > 0 and self._hooks[index - 1][0] > number:
@@ -60,6 +67,14 @@ class HookList:
         if methods is None:
             methods = self._compile(stage)
         self.running.append(stage)
+        try:
+            self._call(methods, stage, runner, kwargs)
+        finally:
+            self.running.pop()
+
+    def _call(
+        self, methods: tuple[tuple[Hook, Callable[..., Any]], ...], stage: str, runner: Runner, kwargs: dict[str, Any]
+    ) -> None:
         index = 0
         while index < len(methods):
             hook, method = methods[index]
@@ -73,7 +88,6 @@ class HookList:
             if self._stages is not compiled:  # it registered a hook: go on behind it in the new order
                 methods = self._compile(stage)
                 index = 1 + next(i for i, (other, _) in enumerate(methods) if other is hook)
-        self.running.pop()
 
     def _compile(self, stage: str) -> tuple[tuple[Hook, Callable[..., Any]], ...]:
         found = ((hook, _acts_at(hook, stage)) for _, hook in self._hooks)
@@ -83,7 +97,6 @@ class HookList:
 
     def close(self) -> None:
         """Close every hook: the run is over, however it ended."""
-        self.running.clear()
         for _, hook in self._hooks:
             hook.close()
 
@@ -97,6 +110,34 @@ def _acts_at(hook: Hook, stage: str) -> Callable[..., Any] | None:
         return method
     shared = _SHARED.get(stage)
     return method if shared is not None and _is_own(hook, shared) else None
+
+
+def _check_stages(hook: Hook) -> None:
+    """Find at once what would be found when the stage comes, or never."""
+    name = type(hook).__name__
+    for stage in Hook.stages:
+        method = _acts_at(hook, stage)
+        if method is None:
+            continue
+        if not callable(method):
+            raise TypeError(f"{name}.{stage} must be a method, since it is a stage of hooks, but it is {method!r}.")
+        arguments = list(inspect.signature(getattr(Hook, stage)).parameters)[1:]
+        try:
+            inspect.signature(method).bind(*arguments[:1], **dict.fromkeys(arguments[1:]))
+        except TypeError as error:
+            raise TypeError(
+                f"{name}.{stage}{inspect.signature(method)} cannot be called: {error}. A loop calls"
+                f" {stage}({', '.join([arguments[0], *(f'{argument}=...' for argument in arguments[1:])])})."
+            ) from error
+    for attribute in dir(type(hook)):
+        if attribute.startswith(("before_", "after_")) and attribute not in Hook.stages:
+            meant = nearest(attribute, Hook.stages, cutoff=0.8)
+            if meant:
+                print_log(
+                    f"{name}.{attribute} is no stage of hooks, so that no loop calls it. Did you mean {meant[0]!r}?",
+                    logger="current",
+                    level=30,
+                )
 
 
 def _is_own(hook: Hook, name: str) -> bool:

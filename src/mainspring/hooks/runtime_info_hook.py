@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..registry import HOOKS
+from ..utils import display_path
 from .hook import Hook
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ class RuntimeInfoHook(Hook):
         hub.update_info("max_iters", runner.max_iters)
         dataset = runner.train_dataloader.dataset
         hub.update_info("dataset_meta", getattr(dataset, "metainfo", None))
-        runner.logger.info(_opening(runner))
+        if runner.iter < runner.max_iters:
+            runner.logger.info(_opening(runner))
 
     def after_train(self, runner: Runner) -> None:
         """Forget the stage."""
@@ -62,10 +65,16 @@ class RuntimeInfoHook(Hook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Record the losses, without reading them."""
-        if outputs:
-            hub = runner.message_hub
-            for name, value in outputs.items():
-                hub.update_scalar(f"train/{name}", value)
+        if outputs is None:
+            return
+        if not isinstance(outputs, Mapping):
+            raise TypeError(
+                f"train_step of {runner.model_name} returned an object of type {type(outputs).__name__}, but a"
+                " dict of the scalars to log is expected, such as {'loss': loss}, or None."
+            )
+        hub = runner.message_hub
+        for name, value in outputs.items():
+            hub.update_scalar(f"train/{name}", value)
 
     def before_val(self, runner: Runner) -> None:
         """Record the stage."""
@@ -113,4 +122,5 @@ def _opening(runner: Runner) -> str:
     done, length = (runner.epoch, runner.max_epochs) if by_epoch else (runner.iter, runner.max_iters)
     unit = "epochs" if by_epoch else "iterations"
     span = f"{length} {unit}" if done == 0 else f"{unit} {done + 1} to {length}"
-    return f"Training {runner.model_name} ({size}) on {runner.device}, {span}, seed {runner.seed}, in {runner.work_dir}"
+    where = display_path(runner.work_dir)
+    return f"Training {runner.model_name} ({size}) on {runner.device}, {span}, seed {runner.seed}, in {where}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from ..dist import is_main_process
 from ..registry import HOOKS
+from ..utils import display_path
 from ..visualization import LocalVisBackend, plot_curves
 from .checkpoint_hook import CheckpointHook
 from .hook import Hook
@@ -66,18 +66,18 @@ class SummaryHook(Hook):
         for hook in checkpoints:
             for name, entry in hook.best.items():
                 rows.append((f"best {name}", f"{entry['score']:.4f} at {entry['unit']} {entry['number']}"))
-                rows.append(("best checkpoint", _shown(hook.directory(runner) / entry["file"])))
+                rows.append(("best checkpoint", display_path(hook.directory(runner) / entry["file"])))
         rows += [
             (f"last {name}", f"{value:.4f}") for name, value in self._metrics.items() if isinstance(value, (int, float))
         ]
         for hook in checkpoints:
             if hook.kept:
-                rows.append(("last checkpoint", _shown(hook.directory(runner) / hook.kept[-1])))
+                rows.append(("last checkpoint", display_path(hook.directory(runner) / hook.kept[-1])))
         if runner.logger.log_file is not None:
-            rows.append(("log", _shown(Path(runner.logger.log_file))))
+            rows.append(("log", display_path(Path(runner.logger.log_file))))
         for backend in runner.visualizer.backends:
             if isinstance(backend, LocalVisBackend):
-                rows.append(("scalars", _shown(backend.scalars_path)))
+                rows.append(("scalars", display_path(backend.scalars_path)))
                 rows += self._curves_row(runner, backend.scalars_path)
         return rows
 
@@ -89,13 +89,7 @@ class SummaryHook(Hook):
             plot_curves(scalars, picture)
         except (ImportError, ValueError) as error:  # no matplotlib, or nothing to draw
             return [("curves", str(error))]
-        return [("curves", _shown(picture))]
-
-
-def _shown(path: Path) -> str:
-    """Return a path as a person at the prompt would type it."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
+        return [("curves", display_path(picture))]
 
 
 def _as_text(rows: list[tuple[str, str]]) -> str:

@@ -184,6 +184,8 @@ def _console_has_colours() -> bool:
 def _level(level: int | str) -> int:
     if isinstance(level, int):
         return level
+    if not isinstance(level, str):
+        raise TypeError(f"log_level must be a name such as 'INFO', or a number, but it is {level!r}.")
     levels = logging.getLevelNamesMapping()
     if level.upper() not in levels:
         raise ValueError(

@@ -3,7 +3,7 @@
 from .base_model import BaseModel
 from .base_module import BaseModule, ModuleDict, ModuleList, Sequential
 from .batch_augments import CutMix, MixUp, Mosaic, RandomChoice
-from .data_preprocessor import BaseDataPreprocessor
+from .data_preprocessor import BaseDataPreprocessor, build_data_preprocessor
 from .img_data_preprocessor import ImgDataPreprocessor
 from .stack import stack_batch
 from .weight_init import *  # noqa: F403
@@ -21,6 +21,7 @@ __all__ = [
     "Mosaic",
     "RandomChoice",
     "Sequential",
+    "build_data_preprocessor",
     "stack_batch",
     *_initialisation,
 ]

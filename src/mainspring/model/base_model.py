@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ..registry import MODELS, build
 from ..utils import did_you_mean
 from .base_module import BaseModule
-from .data_preprocessor import BaseDataPreprocessor
+from .data_preprocessor import build_data_preprocessor
 from .explain import describe, what_forward_got
 
 if TYPE_CHECKING:
@@ -76,16 +75,7 @@ class BaseModel(BaseModule):
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if data_preprocessor is None:
-            data_preprocessor = BaseDataPreprocessor()
-        elif isinstance(data_preprocessor, Mapping):
-            data_preprocessor = build({"type": "BaseDataPreprocessor", **data_preprocessor}, MODELS)
-        if not isinstance(data_preprocessor, nn.Module):
-            raise TypeError(
-                "data_preprocessor must be an nn.Module or a config dict of one, but it is"
-                f" {data_preprocessor!r} ({type(data_preprocessor).__name__})."
-            )
-        self.data_preprocessor: nn.Module = data_preprocessor
+        self.data_preprocessor = build_data_preprocessor(data_preprocessor)
 
     @abstractmethod
     def forward(self, *args: Any, **kwargs: Any) -> Any:

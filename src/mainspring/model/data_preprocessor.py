@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..registry import MODELS
+from ..registry import MODELS, build
 from .batch_augments import build_augments
 from .batch_layout import rebuilt_mapping, rebuilt_sequence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["BaseDataPreprocessor"]
+__all__ = ["BaseDataPreprocessor", "build_data_preprocessor"]
 
 # What has no place on a device, and is handed on as it is.
 _LEFT_ALONE = (str, bytes, Number, np.generic, type(None))
@@ -120,6 +120,23 @@ class BaseDataPreprocessor(nn.Module):
 
     def _may_run_ahead(self, device: torch.device) -> bool:
         return self.non_blocking and device.type != "cpu"
+
+
+def build_data_preprocessor(given: nn.Module | Mapping[str, Any] | None) -> nn.Module:
+    """Build a data preprocessor; by default, and where a config has no ``type``, a :class:`BaseDataPreprocessor`.
+
+    Raises:
+        TypeError: It is neither an ``nn.Module`` nor the config of one.
+    """
+    if given is None:
+        return BaseDataPreprocessor()
+    built = build({"type": "BaseDataPreprocessor", **given}, MODELS) if isinstance(given, Mapping) else given
+    if not isinstance(built, nn.Module):
+        raise TypeError(
+            f"data_preprocessor must be an nn.Module or a config dict of one, but it is {built!r}"
+            f" ({type(built).__name__})."
+        )
+    return built
 
 
 @lru_cache(maxsize=256)

@@ -45,9 +45,7 @@ def what_forward_got(forward: Callable[..., Any], name: str, data: Any, mode: st
     if isinstance(data, Mapping):
         parts = [f"{key}={part}" for key, part in zip(data, parts, strict=True)]
     shown = ", ".join(parts[:12] + ["..."] * (len(parts) > 12))
-    note = (
-        f"({name} takes {inspect.Signature(bare)}; it got mode={mode!r} and the batch {shown or 'without content'}."
-    )
+    note = f"({name} takes {inspect.Signature(bare)}; it got mode={mode!r} and the batch {shown or 'without content'}."
     if "mode" not in signature.parameters and all(p.kind is not p.VAR_KEYWORD for p in bare):
         note += " Give it an argument `mode`."
     elif not _takes(signature, data, mode):

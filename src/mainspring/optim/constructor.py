@@ -76,7 +76,7 @@ class DefaultOptimWrapperConstructor:
         if "optimizer" not in optim_wrapper_cfg:
             raise ValueError(
                 "optim_wrapper.optimizer is missing: name one, such as"
-                f" dict(optimizer=dict(type='SGD', lr=0.1)). The keys given are: {', '.join(optim_wrapper_cfg)}."
+                f" dict(optimizer=dict(type='SGD', lr=0.1)). The keys given are: {', '.join(optim_wrapper_cfg) or '-'}."
             )
         if paramwise_cfg:
             raise ValueError(
@@ -92,6 +92,11 @@ class DefaultOptimWrapperConstructor:
         if isinstance(optimizer, Mapping):
             if not any(p.requires_grad for p in model.parameters()):
                 raise ValueError(_nothing_to_train(model))
+            if isinstance(optimizer.get("lr"), str):
+                raise TypeError(
+                    f"optim_wrapper.optimizer.lr must be a number, but it is {optimizer['lr']!r} (str). In YAML, 1e-4"
+                    " is a string: write 1.0e-4."
+                )
             optimizer = build({**optimizer, "params": list(model.parameters())}, OPTIMIZERS)
         options.setdefault("type", OptimWrapper)
         built: OptimWrapper = build({**options, "optimizer": optimizer}, OPTIM_WRAPPERS)

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from ..logging import MessageHub, print_log
 from ..registry import OPTIM_WRAPPERS
-from ..utils import did_you_mean
+from ..utils import check_type, did_you_mean
 
 __all__ = ["OptimWrapper"]
 
@@ -55,6 +55,7 @@ class OptimWrapper:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(
                 f"optimizer must be a torch.optim.Optimizer, but it is {optimizer!r} ({type(optimizer).__name__})."
+                " In a config, write dict(type='SGD', lr=0.1) for it."
             )
         if not isinstance(accumulative_counts, int) or isinstance(accumulative_counts, bool):
             raise TypeError(f"accumulative_counts must be an integer, but it is {accumulative_counts!r}.")
@@ -101,7 +102,7 @@ class OptimWrapper:
         """Divide a loss by the number of iterations that its accumulation group has."""
         if self._accumulative_counts == 1:
             return loss
-        in_last_group = self._max_counts >= 0 and self._inner_count >= self._max_counts - self._remainder_counts
+        in_last_group = self._max_counts - self._remainder_counts <= self._inner_count < self._max_counts
         return loss / (self._remainder_counts if in_last_group else self._accumulative_counts)
 
     def backward(self, loss: torch.Tensor, **kwargs: Any) -> None:
@@ -183,7 +184,16 @@ class OptimWrapper:
         """Load what :meth:`state_dict` returned."""
         # Later wrappers and MMEngine add entries that the optimizer would refuse.
         known = {key: value for key, value in state_dict.items() if key in ("state", "param_groups")}
+        name = type(self.optimizer).__name__
+        if len(known) < 2:
+            raise ValueError(f"This is no state of {name}: it has no 'state' and 'param_groups'.")
         self.optimizer.load_state_dict(known)
+        lacking = [key for key in self.defaults if any(key not in group for group in self.param_groups)]
+        if lacking:
+            raise ValueError(
+                f"This is the state of another optimizer than {name}: it has no {', '.join(lacking)}. Configure the"
+                " optimizer that it comes from, or take only the weights of that run: load_from, with resume=False."
+            )
 
     def __repr__(self) -> str:
         return (
@@ -235,4 +245,9 @@ def _clip_options(clip_grad: Mapping[str, Any] | None) -> tuple[str | None, dict
             )
     if required not in options:
         raise ValueError(f"clip_grad.{required} is missing: clipping of type {kind!r} needs it.")
+    check_type(options[required], float, f"clip_grad.{required}")
+    if not options[required] > 0:
+        raise ValueError(
+            f"clip_grad.{required} must be above 0, but it is {options[required]}. Leave out clip_grad to clip nothing."
+        )
     return kind, options

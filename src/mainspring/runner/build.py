@@ -12,7 +12,7 @@ from torch import nn
 from ..evaluator import Evaluator, Metric
 from ..hooks import Hook, HookList, PositionSeedHook
 from ..logging import print_log
-from ..model import BaseModel
+from ..model import BaseModel, build_data_preprocessor
 from ..registry import (
     EVALUATOR,
     HOOKS,
@@ -95,7 +95,12 @@ def build_model(
         defaults = {} if data_preprocessor is None else {"data_preprocessor": data_preprocessor}
         model = build(model, MODELS, **defaults)
     elif isinstance(model, BaseModel) and data_preprocessor is not None:
-        model.data_preprocessor = build(data_preprocessor, MODELS)
+        model.data_preprocessor = build_data_preprocessor(data_preprocessor)
+    elif data_preprocessor is not None:
+        raise TypeError(
+            f"data_preprocessor is given, but only a BaseModel takes one, and model is {type(model).__name__}. Inherit"
+            " from mainspring.BaseModel, or prepare the data in the model's steps."
+        )
     if not isinstance(model, nn.Module):
         raise TypeError(
             f"model must be an nn.Module or a config dict of one, but it is {model!r} ({type(model).__name__})."
@@ -110,7 +115,8 @@ def counts_epochs(train_cfg: Mapping[str, Any] | BaseLoop | None) -> bool:
         if "by_epoch" in train_cfg:
             return bool(train_cfg["by_epoch"])
         kind = train_cfg.get("type", EpochBasedTrainLoop if "max_iters" not in train_cfg else IterBasedTrainLoop)
-        return "IterBased" not in (kind if isinstance(kind, str) else getattr(kind, "__name__", ""))
+        kind = LOOPS.get(kind) if isinstance(kind, str) else kind
+        return not (isinstance(kind, type) and issubclass(kind, IterBasedTrainLoop))
     return not isinstance(train_cfg, IterBasedTrainLoop)
 
 
@@ -127,7 +133,7 @@ def build_train_loop(runner: Runner, cfg: BaseLoop | Mapping[str, Any], dataload
     kind = LOOPS.get(options["type"]) if isinstance(options["type"], str) else options["type"]
     if kind is EpochBasedTrainLoop or kind is IterBasedTrainLoop:
         needed = "max_epochs" if kind is EpochBasedTrainLoop else "max_iters"
-        _check_unit(options, counts_epochs=kind is EpochBasedTrainLoop)
+        _check_unit(cfg, counts_epochs=kind is EpochBasedTrainLoop)
         options.pop("by_epoch", None)
         _check_keys(options, kind, "train_cfg")
         if options.get(needed) is None:
@@ -139,12 +145,12 @@ def build_train_loop(runner: Runner, cfg: BaseLoop | Mapping[str, Any], dataload
     return loop
 
 
-def _check_unit(options: Mapping[str, Any], counts_epochs: bool) -> None:
+def _check_unit(cfg: Mapping[str, Any], counts_epochs: bool) -> None:
     """Check that ``type``, ``by_epoch`` and the length of training speak of one unit."""
-    check_type(options.get("by_epoch", True), bool, "train_cfg.by_epoch")
-    contradiction = options.get("by_epoch", counts_epochs) != counts_epochs
-    if contradiction or ("max_iters" if counts_epochs else "max_epochs") in options:
-        given = ", ".join(f"{key}={value!r}" for key, value in options.items() if key in _UNIT_KEYS)
+    check_type(cfg.get("by_epoch", True), bool, "train_cfg.by_epoch")
+    other = "max_iters" if counts_epochs else "max_epochs"
+    if cfg.get("by_epoch", counts_epochs) != counts_epochs or other in cfg:
+        given = ", ".join(f"{key}={value!r}" for key, value in cfg.items() if key in _UNIT_KEYS)
         raise ValueError(
             f"train_cfg contradicts itself: {given}. Training counts either epochs, as in train_cfg=dict(by_epoch=True,"
             " max_epochs=10), or iterations, as in train_cfg=dict(by_epoch=False, max_iters=10000)."
@@ -267,9 +273,9 @@ def _check_slot(slot: str, hook: Hook | None, given: Mapping[str, Any]) -> None:
         meant += nearest(slot, free, cutoff=0.8)
     if meant:
         raise ValueError(
-            f"default_hooks.{slot} is {'None' if hook is None else f'a {type(hook).__name__}'}, but the slot {meant[0]!r}"
-            f" keeps its {_class_of(meant[0]).__name__}. Did you mean default_hooks=dict({meant[0]}=...)? A hook beside"
-            " the default ones goes to custom_hooks=[...]."
+            f"default_hooks.{slot} is {'None' if hook is None else f'of class {type(hook).__name__}'}, but the slot"
+            f" {meant[0]!r} keeps its {_class_of(meant[0]).__name__}. Did you mean default_hooks=dict({meant[0]}=...)?"
+            " A hook beside the default ones goes to custom_hooks=[...]."
         )
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from ..device import get_device
+from ..device import get_device, usable_device
 from ..dist import get_dist_info, sync_random_seed
 from ..logging import print_log
-from ..utils import Stream, mix, options_from, seed_generators
+from ..utils import Stream, did_you_mean, mix, options_from, seed_generators
 from .options import EnvCfg, Randomness
 
 __all__ = ["Environment"]
@@ -66,7 +66,7 @@ class Environment:
             seed=sync_random_seed() if chosen is None else chosen,
             diff_rank_seed=random_options.diff_rank_seed,
             deterministic=random_options.deterministic,
-            device=torch.device(options.device) if options.device else get_device(),
+            device=usable_device(options.device, "env_cfg.device") if options.device else get_device(),
             launcher=launcher,
             rank=rank,
             world_size=world_size,
@@ -93,13 +93,19 @@ def _set_up_process(options: EnvCfg, environment: Environment) -> None:
 
 
 def _set_up_data_loading(mp_cfg: Mapping[str, Any]) -> None:
-    known = {"mp_start_method", "opencv_num_threads"}
+    known = ("mp_start_method", "opencv_num_threads")
     for key in mp_cfg:
         if key not in known:
             raise ValueError(
-                f"env_cfg.mp_cfg.{key}: there is no such option. The options are: {', '.join(sorted(known))}."
+                f"env_cfg.mp_cfg.{key}: there is no such option.{did_you_mean(key, known)} The options are:"
+                f" {', '.join(known)}."
             )
     method = mp_cfg.get("mp_start_method")
+    methods = torch.multiprocessing.get_all_start_methods()
+    if method is not None and method not in methods:
+        raise ValueError(
+            f"env_cfg.mp_cfg.mp_start_method is {method!r}, but this machine knows only {', '.join(methods)}."
+        )
     if method is not None and torch.multiprocessing.get_start_method(allow_none=True) != method:
         torch.multiprocessing.set_start_method(method, force=True)
     threads = mp_cfg.get("opencv_num_threads")

@@ -275,6 +275,10 @@ class IterBasedTrainLoop(BaseTrainLoop):
         """Whether a validation follows when so many iterations are finished."""
         return self._is_val_time(iteration, self._max_iters)
 
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go to a position, within the one epoch that the whole run is."""
+        super().load_state_dict({**state_dict, "epoch": 0})
+
     def _endless_batches(self) -> Iterator[Any]:
         """Go over the data again and again, from where the run stands."""
         turn, done = seek(self.dataloader, self._iter)

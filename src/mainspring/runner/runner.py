@@ -19,7 +19,7 @@ from ..logging import MessageHub, MMLogger
 from ..model import BaseModule
 from ..optim import build_optim_wrapper
 from ..registry import RUNNERS, init_default_scope
-from ..utils import options_from
+from ..utils import check_type, display_path, nearest, options_from
 from . import build, state
 from .environment import Environment
 from .options import AutoScaleLR
@@ -129,6 +129,14 @@ class Runner:
             "test_evaluator": test_evaluator,
         }
         build.check_groups(self._given)
+        for name, value, kind in (
+            ("work_dir", work_dir, str | os.PathLike),
+            ("load_from", load_from, str | os.PathLike | None),
+            ("default_scope", default_scope, str),
+            ("experiment_name", experiment_name, str | None),
+            ("cfg", cfg, Mapping | None),
+        ):
+            check_type(value, kind, name)
         self._auto_scale_lr = (
             None if auto_scale_lr is None else options_from(AutoScaleLR, auto_scale_lr, "auto_scale_lr")
         )
@@ -159,11 +167,18 @@ class Runner:
         Raises:
             ValueError: ``model`` or ``work_dir`` is missing.
         """
+        check_type(cfg, Mapping, "cfg")
         for key in ("model", "work_dir"):
             if cfg.get(key) is None:
                 raise ValueError(f"The configuration has no {key!r}, which a Runner needs.")
         arguments = {name: cfg[name] for name in _ARGUMENTS if name in cfg}
-        return cls(**arguments, cfg=cfg)
+        runner = cls(**arguments, cfg=cfg)
+        missing = [name for name in _ARGUMENTS if name not in arguments]
+        for key in cfg:
+            meant = [] if key in _ARGUMENTS else nearest(key, missing, cutoff=0.8)
+            if meant:
+                runner.logger.warning(f"The configuration's {key!r} is not read. Did you mean {meant[0]!r}?")
+        return runner
 
     # The parts, each built when it is first asked for, after those that come before it.
 
@@ -451,7 +466,7 @@ class Runner:
         checkpoint = read_checkpoint(filename, map_location)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         load_weights(self.model, checkpoint, strict, self.logger, revise_keys=revise_keys, source=repr(str(filename)))
-        self.logger.info(f"Loaded the weights in {str(filename)!r}")
+        self.logger.info(f"Loaded the weights in {display_path(filename)!r}")
         return checkpoint
 
     def resume(
@@ -556,7 +571,16 @@ class Runner:
 
         Goyal et al., "Accurate, large minibatch SGD", 2017: the linear scaling rule.
         """
-        real = (self.train_dataloader.batch_size or 1) * self.world_size
+        batch_size = self.train_dataloader.batch_size
+        if batch_size is None:  # it has a batch sampler of its own, which may know
+            batch_size = getattr(self.train_dataloader.batch_sampler, "batch_size", None)
+        if batch_size is None:
+            raise ValueError(
+                "auto_scale_lr needs to know the batch size, but train_dataloader has a batch sampler without an"
+                " attribute 'batch_size', or makes no batches. Scale the learning rate yourself, and leave"
+                " auto_scale_lr out."
+            )
+        real = batch_size * self.world_size
         ratio = real / auto_scale_lr.base_batch_size
         for group in optim_wrapper.param_groups:
             group["lr"] *= ratio
@@ -617,7 +641,10 @@ def _starting_point(
 ) -> tuple[str | None, str | None]:
     """Return the checkpoint to take weights from, and the one to go on from; at most one is not None."""
     if resume not in (True, False, "auto"):
-        raise ValueError(f"resume must be True, False or 'auto', but it is {resume!r}.")
+        raise ValueError(
+            f"resume must be True, False or 'auto', but it is {resume!r}. To go on from a certain checkpoint, name it"
+            " in load_from, and pass resume=True."
+        )
     weights = None if load_from is None else os.fspath(load_from)
     if resume is True and weights is not None:
         return None, weights

@@ -12,6 +12,7 @@ import torch
 
 from .._version import __version__
 from ..checkpoint import CheckpointError, find_latest_checkpoint, read_checkpoint, weights_to_cpu
+from ..utils import display_path
 
 if TYPE_CHECKING:
     from .runner import Runner
@@ -80,7 +81,7 @@ def restore(
     needed = ["optimizer"] if resume_optimizer else []
     needed += ["param_schedulers"] if resume_param_scheduler and runner.param_schedulers else []
     missing = [key for key in needed if key not in checkpoint]
-    if missing or "iter" not in position:
+    if missing or not {"epoch", "iter"} <= position.keys():
         raise CheckpointError(
             f"{filename!r} holds no {' and no '.join(missing) or 'position of a run'}, so no run can go on from it."
             " To take only its weights, pass it as load_from, with resume=False."
@@ -97,7 +98,7 @@ def restore(
             )
         for schedule, progress in zip(runner.param_schedulers, schedules, strict=True):
             schedule.load_state_dict(progress)
-    runner.visualizer.rewind(runner.iter)
+    runner.visualizer.rewind(runner.iter, validated=not position.get("val_due", False))
     runner.message_hub.load_state_dict(checkpoint.get("message_hub", {}))
     saved = checkpoint.get("hooks", {})
     for name, hook in _named_hooks(runner):
@@ -108,7 +109,7 @@ def restore(
             f"The seed was {meta['seed']} when {filename!r} was saved and is {runner.seed} now: data order and"
             " augmentation change from here on."
         )
-    runner.logger.info(f"Resumed from {filename!r}: epoch {runner.epoch}, iteration {runner.iter}")
+    runner.logger.info(f"Resumed from {display_path(filename)!r}: epoch {runner.epoch}, iteration {runner.iter}")
     if runner.iter >= runner.max_iters or runner.epoch >= runner.max_epochs:
         runner.logger.info(f"This run is finished already: {_progress(runner)}. To train on, ask for more.")
 
@@ -144,8 +145,9 @@ def begin_anew(runner: Runner) -> None:
     runner.visualizer.set_aside()
     earlier = find_latest_checkpoint(runner.work_dir)
     if earlier is not None:
+        where = display_path(runner.work_dir)
         runner.logger.warning(
-            f"{runner.work_dir!r} holds checkpoints of an earlier run, the newest {Path(earlier).name!r}. This run"
+            f"{where!r} holds checkpoints of an earlier run, the newest {Path(earlier).name!r}. This run"
             " begins anew and will replace those of the same name. To go on instead, pass resume='auto'; to keep them,"
             " choose another work_dir."
         )
@@ -159,4 +161,4 @@ def where_it_stopped(runner: Runner) -> str:
     latest = find_latest_checkpoint(runner.work_dir)
     if latest is None:
         return f"{text}, before the first checkpoint."
-    return f"{text}. The same run with resume='auto' goes on from {latest}"
+    return f"{text}. The same run with resume='auto' goes on from {display_path(latest)}"

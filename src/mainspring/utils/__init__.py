@@ -1,6 +1,6 @@
 """Small helpers with no opinion."""
 
-from .files import atomic_write
+from .files import atomic_write, display_path
 from .imports import require
 from .manager import ManagerMixin
 from .names import did_you_mean, nearest
@@ -16,6 +16,7 @@ __all__ = [
     "atomic_write",
     "check_type",
     "did_you_mean",
+    "display_path",
     "mix",
     "nearest",
     "options_from",

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-__all__ = ["atomic_write"]
+__all__ = ["atomic_write", "display_path"]
 
 
 @contextmanager
@@ -40,6 +40,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         Path(temporary).unlink(missing_ok=True)
         raise
     _flush_directory(target.parent)
+
+
+def display_path(path: str | os.PathLike[str]) -> str:
+    """Return a path as a person at the prompt would type it: relative, if it lies below the current directory."""
+    relative = os.path.relpath(path)
+    return os.fspath(path) if relative.startswith("..") else relative
 
 
 def _umask() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -109,6 +110,7 @@ def _describe(expected: Any) -> str:
         dict: "a dict",
         list: "a list",
         Mapping: "a dict",
+        os.PathLike: "a path",
     }
     kind = origin or expected
     return names.get(kind, getattr(kind, "__name__", str(kind)))

@@ -63,11 +63,15 @@ class ScalarsFile:
             last = time.strftime("%Y%m%d_%H%M%S", time.localtime(self.path.stat().st_mtime))
             self.path.rename(self.path.with_stem(f"{self.path.stem}_{last}"))
 
-    def rewind(self, iteration: int) -> None:
+    def rewind(self, iteration: int, validated: bool = True) -> None:
         """Drop the records of later iterations than ``iteration``, as if they had never been written.
 
         A record's iteration is its ``iter``, or its ``step`` where it has no ``iter``; a record with neither
         stays. The file is replaced at once or, after an error, not at all.
+
+        Args:
+            iteration: The last iteration whose records stay.
+            validated: Whether its records with the ``mode`` ``"val"`` stay, too.
         """
         self.close()
         if not self.path.exists():
@@ -76,7 +80,7 @@ class ScalarsFile:
         kept = [
             line
             for line, record in zip(lines, _parse(self.path, lines), strict=False)
-            if record.get("iter", record.get("step", iteration)) <= iteration
+            if _stays(record, iteration, validated)
         ]
         if len(kept) < len(lines):
             with atomic_write(self.path) as file:
@@ -134,6 +138,13 @@ def _mend_end(path: Path) -> None:
             file.write(b"\n")
     else:
         os.truncate(path, sum(map(len, lines[:-1])))
+
+
+def _stays(record: Mapping[str, Any], iteration: int, validated: bool) -> bool:
+    at = record.get("iter", record.get("step"))
+    if at is None or at < iteration:
+        return True
+    return bool(at == iteration) and (validated or record.get("mode") != "val")
 
 
 def _is_not_finite(value: Any) -> bool:

@@ -49,8 +49,13 @@ class BaseVisBackend(ABC):
     ) -> None:
         """Keep several scalars of one step."""
 
-    def rewind(self, iteration: int) -> None:
-        """Drop what belongs to later iterations: the run goes on from the end of ``iteration``."""
+    def rewind(self, iteration: int, validated: bool = True) -> None:
+        """Drop what belongs to later iterations: the run goes on from the end of ``iteration``.
+
+        Args:
+            iteration: How many iterations are done.
+            validated: Whether the results of a validation after them stay; otherwise it is made once more.
+        """
 
     def set_aside(self) -> None:
         """Make room for a run that begins anew where an earlier one has left its scalars."""
@@ -158,9 +163,9 @@ class LocalVisBackend(BaseVisBackend):
                 raise ValueError(f"file_path {file_path!r} is the file of all scalars: name another one.")
             self._further.setdefault(path, ScalarsFile(path)).append(record)
 
-    def rewind(self, iteration: int) -> None:
+    def rewind(self, iteration: int, validated: bool = True) -> None:
         """Drop the records of later iterations from the file of the scalars (not from any ``file_path``)."""
-        self._scalars.rewind(iteration)
+        self._scalars.rewind(iteration, validated)
 
     def set_aside(self) -> None:
         """Keep the scalars of the earlier run in a file named after its time."""
@@ -227,7 +232,7 @@ class TensorboardVisBackend(BaseVisBackend):
             if name != "step":
                 self.add_scalar(name, value, step)
 
-    def rewind(self, iteration: int) -> None:
+    def rewind(self, iteration: int, validated: bool = True) -> None:
         """Tell TensorBoard to hide what was written for later steps."""
         self.close()
         self._purge_step = iteration + 1

@@ -138,10 +138,15 @@ class Visualizer(ManagerMixin):
             backend.add_scalars(scalar_dict, step, file_path, **kwargs)
 
     @master_only
-    def rewind(self, iteration: int) -> None:
-        """Drop what belongs to later iterations: a resumed run goes on from the end of ``iteration``."""
+    def rewind(self, iteration: int, validated: bool = True) -> None:
+        """Drop what belongs to later iterations: a resumed run goes on from the end of ``iteration``.
+
+        Args:
+            iteration: How many iterations are done.
+            validated: Whether the results of a validation after them stay; otherwise it is made once more.
+        """
         for backend in self._vis_backends.values():
-            backend.rewind(iteration)
+            backend.rewind(iteration, validated)
 
     @master_only
     def set_aside(self) -> None:
