@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 
-__all__ = ["get_device", "max_memory_allocated", "usable_device"]
+__all__ = ["autocast", "get_device", "max_memory_allocated", "usable_device"]
 
 
 def get_device() -> torch.device:
@@ -31,6 +34,12 @@ def usable_device(name: str, path: str) -> torch.device:
             f"{path} is {name!r}, which cannot be used here: {error}. Without it, it would be {str(get_device())!r}."
         ) from error
     return device
+
+
+def autocast(device: torch.device, enabled: bool) -> AbstractContextManager[Any]:
+    """Return the context in which torch chooses the precision on ``device``, or, unless enabled, one without effect."""
+    # torch's own, even if it is not enabled, refuses devices that know no mixed precision.
+    return torch.autocast(device.type) if enabled else nullcontext()
 
 
 def max_memory_allocated(device: torch.device) -> int | None:

@@ -314,3 +314,14 @@ def test_the_loss_dict_that_train_step_returns_is_what_the_hooks_get_and_what_is
     assert [list(outputs) for outputs in notes.outputs] == [["loss", "temperature"]] * 2
     assert runner.message_hub.get_scalar("train/temperature").current() == pytest.approx(36.6)
     assert runner.message_hub.get_scalar("train/loss").current() == notes.of("loss")[-1]
+
+
+def test_a_train_step_that_returns_anything_else_is_told_so(run, vectors):
+    class ReturnsTheLoss(Classifier):
+        def train_step(self, data, optim_wrapper):
+            return super().train_step(data, optim_wrapper)["loss"]
+
+    runner = run(model=ReturnsTheLoss(), train_dataloader=DataLoader(vectors, batch_size=12), **ONLY_TRAINING)
+
+    with pytest.raises(TypeError, match=r"train_step of ReturnsTheLoss returned .*Tensor, but a dict"):
+        runner.train()

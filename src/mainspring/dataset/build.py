@@ -19,6 +19,14 @@ from .worker import worker_init_fn
 
 __all__ = ["build_dataloader"]
 
+_TYPES = {
+    "batch_size": int | None,
+    "shuffle": bool | None,
+    "num_workers": int,
+    "drop_last": bool,
+    "pin_memory": bool,
+    "persistent_workers": bool,
+}
 _OWN_KEYS = ("num_batch_per_epoch", "disable_subprocess_warning")
 _KEYS = (*[key for key in inspect.signature(DataLoader).parameters if key != "self"], *_OWN_KEYS)
 
@@ -132,8 +140,8 @@ def _check_dataset(dataset: Any, name: str) -> None:
         isinstance(dataset, IterableDataset) or callable(getattr(dataset, "__getitem__", None))
     ):
         raise TypeError(
-            f"{name}.dataset must be a data set (an object with __getitem__ and __len__, or an IterableDataset) or a config"
-            f" dict of one, but it is {dataset!r} ({type(dataset).__name__})."
+            f"{name}.dataset must be a data set (an object with __getitem__ and __len__, or an IterableDataset) or a"
+            f" config dict of one, but it is {dataset!r} ({type(dataset).__name__})."
         )
 
 

@@ -121,13 +121,17 @@ def _check_stages(hook: Hook) -> None:
             continue
         if not callable(method):
             raise TypeError(f"{name}.{stage} must be a method, since it is a stage of hooks, but it is {method!r}.")
-        arguments = list(inspect.signature(getattr(Hook, stage)).parameters)[1:]
+        first, *others = list(inspect.signature(getattr(Hook, stage)).parameters)[1:]
         try:
-            inspect.signature(method).bind(*arguments[:1], **dict.fromkeys(arguments[1:]))
+            signature = inspect.signature(method)
+        except ValueError:  # written in C
+            continue
+        try:
+            signature.bind(first, **dict.fromkeys(others))
         except TypeError as error:
             raise TypeError(
-                f"{name}.{stage}{inspect.signature(method)} cannot be called: {error}. A loop calls"
-                f" {stage}({', '.join([arguments[0], *(f'{argument}=...' for argument in arguments[1:])])})."
+                f"{name}.{stage}{signature} cannot be called: {error}. It is called as"
+                f" {stage}({', '.join([first, *(f'{other}=...' for other in others)])})."
             ) from error
     for attribute in dir(type(hook)):
         if attribute.startswith(("before_", "after_")) and attribute not in Hook.stages:

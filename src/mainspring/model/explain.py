@@ -38,7 +38,10 @@ def what_forward_got(forward: Callable[..., Any], name: str, data: Any, mode: st
         data: The batch, a mapping, list or tuple, as it was unpacked.
         mode: Handed on with it.
     """
-    signature = inspect.signature(forward)
+    try:
+        signature = inspect.signature(forward)
+    except ValueError:  # written in C
+        signature = inspect.Signature([inspect.Parameter("args", inspect.Parameter.VAR_KEYWORD)])
     bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
     values = list(data.values() if isinstance(data, Mapping) else data)
     parts = [describe(value) for value in values]
@@ -59,11 +62,11 @@ def what_forward_got(forward: Callable[..., Any], name: str, data: Any, mode: st
 
 
 def _takes(signature: inspect.Signature, data: Any, mode: str) -> bool:
+    named = isinstance(data, Mapping)
+    if named and ("mode" in data or not all(isinstance(key, str) for key in data)):
+        return False
     try:
-        if isinstance(data, Mapping):
-            signature.bind(**data, mode=mode)
-        else:
-            signature.bind(*data, mode=mode)
+        signature.bind(*([] if named else data), **(data if named else {}), mode=mode)
     except TypeError:
         return False
     return True

@@ -92,6 +92,11 @@ class DefaultOptimWrapperConstructor:
         if isinstance(optimizer, Mapping):
             if not any(p.requires_grad for p in model.parameters()):
                 raise ValueError(_nothing_to_train(model))
+            if "params" in optimizer:
+                raise ValueError(
+                    "optim_wrapper.optimizer.params: a config's optimizer gets all parameters of the model. To choose"
+                    " some, make the optimizer yourself, and pass it as optim_wrapper; or freeze the others."
+                )
             if isinstance(optimizer.get("lr"), str):
                 raise TypeError(
                     f"optim_wrapper.optimizer.lr must be a number, but it is {optimizer['lr']!r} (str). In YAML, 1e-4"

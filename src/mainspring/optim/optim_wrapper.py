@@ -187,8 +187,10 @@ class OptimWrapper:
         name = type(self.optimizer).__name__
         if len(known) < 2:
             raise ValueError(f"This is no state of {name}: it has no 'state' and 'param_groups'.")
+        # Loading fills in what older versions of torch did not have, and may extend the defaults themselves.
+        expected = list(self.defaults)
         self.optimizer.load_state_dict(known)
-        lacking = [key for key in self.defaults if any(key not in group for group in self.param_groups)]
+        lacking = [key for key in expected if any(key not in group for group in self.param_groups)]
         if lacking:
             raise ValueError(
                 f"This is the state of another optimizer than {name}: it has no {', '.join(lacking)}. Configure the"

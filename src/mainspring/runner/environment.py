@@ -14,7 +14,7 @@ import torch
 from ..device import get_device, usable_device
 from ..dist import get_dist_info, sync_random_seed
 from ..logging import print_log
-from ..utils import Stream, did_you_mean, mix, options_from, seed_generators
+from ..utils import Stream, check_type, did_you_mean, mix, options_from, seed_generators
 from .options import EnvCfg, Randomness
 
 __all__ = ["Environment"]
@@ -109,6 +109,7 @@ def _set_up_data_loading(mp_cfg: Mapping[str, Any]) -> None:
     if method is not None and torch.multiprocessing.get_start_method(allow_none=True) != method:
         torch.multiprocessing.set_start_method(method, force=True)
     threads = mp_cfg.get("opencv_num_threads")
+    check_type(threads, int | None, "env_cfg.mp_cfg.opencv_num_threads")
     if threads is not None:
         try:
             import cv2  # type: ignore[import-not-found,unused-ignore]

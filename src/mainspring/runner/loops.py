@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ..dataset import is_endless, seek, set_epoch
+from ..device import autocast
 from ..registry import LOOPS
 from ..utils import Stream, check_type, mix, seed_generators
 
@@ -357,7 +358,7 @@ class ValLoop(_EvaluationLoop):
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """Validate one batch."""
         self.runner.call_hook("before_val_iter", batch_idx=idx, data_batch=data_batch)
-        with torch.autocast(self.runner.device.type, enabled=self.fp16):
+        with autocast(self.runner.device, self.fp16):
             outputs = self.runner.model.val_step(data_batch)
         self.evaluator.process(data_samples=outputs, data_batch=data_batch)
         self.runner.call_hook("after_val_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
@@ -374,7 +375,7 @@ class TestLoop(_EvaluationLoop):
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """Test one batch."""
         self.runner.call_hook("before_test_iter", batch_idx=idx, data_batch=data_batch)
-        with torch.autocast(self.runner.device.type, enabled=self.fp16):
+        with autocast(self.runner.device, self.fp16):
             outputs = self.runner.model.test_step(data_batch)
         self.evaluator.process(data_samples=outputs, data_batch=data_batch)
         self.runner.call_hook("after_test_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)

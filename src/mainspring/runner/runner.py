@@ -640,7 +640,7 @@ def _starting_point(
     work_dir: str | os.PathLike[str], load_from: str | os.PathLike[str] | None, resume: bool | str
 ) -> tuple[str | None, str | None]:
     """Return the checkpoint to take weights from, and the one to go on from; at most one is not None."""
-    if resume not in (True, False, "auto"):
+    if not isinstance(resume, bool) and resume != "auto":
         raise ValueError(
             f"resume must be True, False or 'auto', but it is {resume!r}. To go on from a certain checkpoint, name it"
             " in load_from, and pass resume=True."

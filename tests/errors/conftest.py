@@ -1,0 +1,37 @@
+"""A wrong input gives one error: of the type that is said, before the first iteration is over, with these words in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+def text_of(error: BaseException) -> str:
+    return "\n".join([str(error), *getattr(error, "__notes__", ())])
+
+
+@pytest.fixture
+def refused(make_runner: Any) -> Callable[..., str]:
+    """Return a function that makes a runner and runs it, and returns the text of the error that comes of it.
+
+    The error's type must be just ``kind``, and its text must hold each of ``words``.
+    """
+
+    def run(kind: type[Exception], *words: str, what: str = "train", **changes: Any) -> str:
+        done = 0
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            runner = make_runner(**changes)
+            try:
+                getattr(runner, what)()
+            finally:
+                done = runner.iter
+        error, text = caught.value, text_of(caught.value)
+        assert type(error) is kind, f"{type(error).__name__}: {text}"
+        assert done == 0, f"only after {done} iterations: {text}"
+        for word in words:
+            assert word in text
+        return text
+
+    return run
