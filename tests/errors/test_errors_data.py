@@ -45,8 +45,16 @@ class Promising(Stream):
 EMPTY = {
     "data set": ({"dataset": [], "batch_size": 4}, "dataset is empty: len(list) is 0", "filters"),
     "data set in a loader": (DataLoader(TensorDataset(ROWS.tensors[0][:0]), batch_size=4), "gives no batch: 0 samples"),
-    "drop_last": ({"dataset": ROWS, "batch_size": 9, "drop_last": True}, "gives no batch: 8 samples", "drop_last=False"),
-    "drop_last in a loader": (DataLoader(ROWS, batch_size=9, drop_last=True), "gives no batch: 8 samples", "batch_size=9"),
+    "drop_last": (
+        {"dataset": ROWS, "batch_size": 9, "drop_last": True},
+        "gives no batch: 8 samples",
+        "drop_last=False",
+    ),
+    "drop_last in a loader": (
+        DataLoader(ROWS, batch_size=9, drop_last=True),
+        "gives no batch: 8 samples",
+        "batch_size=9",
+    ),
 }
 BY_ITERATION = {"by_epoch": False, "max_iters": 3}
 
@@ -102,7 +110,12 @@ class TestNoData:
 
 GOOD = {"dataset": ROWS, "batch_size": 4, "collate_fn": "default_collate"}
 LOADERS = {
-    "a misspelt key": ({"num_worker": 2}, ValueError, ".num_worker: there is no such key", "Did you mean 'num_workers'?"),
+    "a misspelt key": (
+        {"num_worker": 2},
+        ValueError,
+        ".num_worker: there is no such key",
+        "Did you mean 'num_workers'?",
+    ),
     "workers": ({"num_workers": "2"}, TypeError, ".num_workers must be an integer, but it is '2'"),
     "workers below zero": ({"num_workers": -1}, ValueError, "num_workers", "Raised while building train_dataloader"),
     "batch size": ({"batch_size": "4"}, TypeError, ".batch_size must be an integer or None, but it is '4'"),
@@ -120,7 +133,11 @@ LOADERS = {
     "data set name": ({"dataset": "imagenet"}, TypeError, ".dataset must be a data set", "'imagenet' (str)"),
     "data set class": ({"dataset": TensorDataset}, TypeError, ".dataset must be a data set"),
     "no data set": ({"dataset": None}, TypeError, ".dataset must be a data set", "None (NoneType)"),
-    "data set type": ({"dataset": {"type": "ImageNett"}}, RegistryError, "'ImageNett' is not in the 'dataset' registry"),
+    "data set type": (
+        {"dataset": {"type": "ImageNett"}},
+        RegistryError,
+        "'ImageNett' is not in the 'dataset' registry",
+    ),
     "data set typeless": ({"dataset": {"root": "data"}}, RegistryError, "needs the key 'type'", "'root'"),
 }
 
@@ -169,7 +186,11 @@ class TestSamples:
         refused(kind, words, train_dataloader={**GOOD, "dataset": Lazy(make), "num_workers": workers})
 
     def test_different_shapes(self, refused, workers):
-        words = ("sample[0] has different shapes in one batch: (6,), (7,), (8,), (9,)", "Resize or pad", "pseudo_collate")
+        words = (
+            "sample[0] has different shapes in one batch: (6,), (7,), (8,), (9,)",
+            "Resize or pad",
+            "pseudo_collate",
+        )
         refused(ValueError, *words, train_dataloader={**GOOD, "dataset": Lazy(growing), "num_workers": workers})
 
     @pytest.mark.parametrize("collate", ["default_collate", "pseudo_collate"])
@@ -237,7 +258,9 @@ class TestMetrics:
     def test_the_config(self, refused, evaluator, kind, words):
         refused(kind, words, what="val", val_evaluator=evaluator)
 
-    @pytest.mark.parametrize(("result", "words"), [(None, "None"), (torch.zeros(4, 3), "a float32 tensor of shape [4, 3]")])
+    @pytest.mark.parametrize(
+        ("result", "words"), [(None, "None"), (torch.zeros(4, 3), "a float32 tensor of shape [4, 3]")]
+    )
     def test_predictions_that_it_cannot_read(self, refused, net, result, words):
         class Predicting(net):
             def forward(self, inputs, labels=None, mode="tensor"):

@@ -102,7 +102,11 @@ BATCHES = {
     "a key too few": ({"labels": 1}, "missing 1 required positional argument: 'inputs'", "batch labels=a tensor"),
     "a key called mode": ({"inputs": ROW, "mode": "x"}, "multiple values", "mode=a list of 4 (first 'x')"),
     "keys that are numbers": ({0: ROW}, "must be strings", "0=a tensor"),
-    "too long a tuple": ((ROW, 1, 2), "multiple values for argument 'mode'", "batch a tensor of shape (4, 6), a tensor"),
+    "too long a tuple": (
+        (ROW, 1, 2),
+        "multiple values for argument 'mode'",
+        "batch a tensor of shape (4, 6), a tensor",
+    ),
     "strings": ("cat", "multiple values for argument 'mode'", "batch 'cat', 'cat'"),
 }
 
@@ -199,7 +203,8 @@ class TestSteps:
         assert runner.iter == 10
 
     @pytest.mark.parametrize(
-        ("result", "word"), [([1.0], "list"), ((1.0,), "tuple"), (torch.ones(()), "Tensor"), ("low", "str"), (0.5, "float")]
+        ("result", "word"),
+        [([1.0], "list"), ((1.0,), "tuple"), (torch.ones(()), "Tensor"), ("low", "str"), (0.5, "float")],
     )
     def test_a_train_step_that_returns_no_dict(self, refused, net, result, word):
         class Stepping(net):
@@ -248,7 +253,9 @@ class TestModelAndPreprocessor:
 
     def test_a_preprocessor_that_is_none(self, refused, net):
         for wrong in (3, {"type": list}):
-            refused(TypeError, "data_preprocessor must be an nn.Module or a config dict of one", data_preprocessor=wrong)
+            refused(
+                TypeError, "data_preprocessor must be an nn.Module or a config dict of one", data_preprocessor=wrong
+            )
         wrong = {"type": net, "data_preprocessor": 3}
         refused(TypeError, "data_preprocessor must be an nn.Module", "3 (int)", model=wrong)
 

@@ -219,7 +219,7 @@ class TestFromCfg:
             Runner.from_cfg(cfg)
 
     def test_no_dict(self):
-        with pytest.raises(TypeError, match="cfg must be a dict, but it is 'config.py'"):
+        with pytest.raises(TypeError, match="cfg must be a dict, but it is 'config"):
             Runner.from_cfg("config.py")
 
     def test_a_misspelt_argument_is_told_of_and_others_are_left_alone(self, net, tmp_path):
@@ -248,8 +248,16 @@ WRAPPERS = {
     "its rate": ({"optimizer": {"type": "SGD", "lr": "1e-4"}}, TypeError, "optimizer.lr must be a number", "1.0e-4"),
     "a negative rate": ({"optimizer": {"type": "SGD", "lr": -0.1}}, ValueError, "-0.1"),
     "its parameters": ({"optimizer": {**SGD, "params": []}}, ValueError, "optimizer.params", "freeze"),
-    "accumulation": ({"optimizer": SGD, "accumulative_counts": 0}, ValueError, "accumulative_counts must be at least 1"),
-    "half of one": ({"optimizer": SGD, "accumulative_counts": 0.5}, TypeError, "accumulative_counts must be an integer"),
+    "accumulation": (
+        {"optimizer": SGD, "accumulative_counts": 0},
+        ValueError,
+        "accumulative_counts must be at least 1",
+    ),
+    "half of one": (
+        {"optimizer": SGD, "accumulative_counts": 0.5},
+        TypeError,
+        "accumulative_counts must be an integer",
+    ),
 }
 CLIPPING = {
     "a misspelt key": ({"max_nrom": 1.0}, ValueError, "clip_grad.max_nrom", "Did you mean 'max_norm'?"),

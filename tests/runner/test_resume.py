@@ -252,6 +252,13 @@ def test_workers_augment_as_before(tmp_path, loader):
     check_same_end(tmp_path, "before_train_epoch", 2, loader=lambda: loader(chance=True, workers=2))
 
 
+@pytest.mark.parametrize("loader", [own_loader, torch_loader])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_without_validation(tmp_path, loader, workers):
+    nothing = {"val_dataloader": None, "val_cfg": None, "val_evaluator": None, "checkpoint": {"save_best": None}}
+    check_same_end(tmp_path, "before_train_iter", 2, loader=lambda: loader(True, workers), **nothing)
+
+
 def test_stop_flag_ends_after_the_epoch_and_the_run_goes_on(tmp_path):
     first = make(tmp_path / "run", hooks=[Flag()])
     first.train()

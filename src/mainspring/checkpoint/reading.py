@@ -55,7 +55,8 @@ def read_checkpoint(
         raise FileNotFoundError(f"There is no checkpoint {str(path)!r}.{hint}")
     verified = _check_whole(path)
     try:
-        checkpoint = torch.load(path, map_location=map_location, weights_only=not trust)
+        with torch.serialization.safe_globals([bytes]):  # by which empty bytes are pickled; torch left it out
+            checkpoint = torch.load(path, map_location=map_location, weights_only=not trust)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_not_plain(path, str(error))) from error
     except Exception as error:  # a damaged file of the old format fails in any way
@@ -129,19 +130,17 @@ def load_state_dict(
     own = module.state_dict()
     missing = [key for key in own if key not in state_dict]
     unexpected = [key for key in state_dict if key not in own]
-    wrong_shape = [
-        f"{key}: {tuple(state_dict[key].shape)} given, {tuple(value.shape)} expected"
+    wrong_shape = {
+        key: f"{key}: {_shape(state_dict[key])} given, {_shape(value)} expected"
         for key, value in own.items()
-        if isinstance(value, torch.Tensor)
-        and isinstance(state_dict.get(key), torch.Tensor)
-        and state_dict[key].shape != value.shape
-    ]
+        if key in state_dict and isinstance(value, torch.Tensor) and _shape(state_dict[key]) != _shape(value)
+    }
     findings = [
         f"{title} ({len(names)}): {', '.join(names)}"
         for title, names in (
             ("missing", missing),
             ("not in the model", unexpected),
-            ("other shapes", wrong_shape),
+            ("other shapes", wrong_shape.values()),
         )
         if names
     ]
@@ -155,12 +154,15 @@ def load_state_dict(
         )
     if findings:
         print_log(report, logger=logger, level=30)
-    skipped = {line.partition(":")[0] for line in wrong_shape}
-    fitting = {key: value for key, value in state_dict.items() if key not in skipped}
+    fitting = {key: value for key, value in state_dict.items() if key not in wrong_shape}
     metadata = getattr(state_dict, "_metadata", None)
     if metadata is not None:
         fitting = _WithMetadata(fitting, metadata)
     module.load_state_dict(fitting, strict=False)
+
+
+def _shape(value: Any) -> tuple[int, ...] | str:
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
 
 
 class _WithMetadata(dict[str, Any]):
@@ -249,11 +251,16 @@ def find_latest_checkpoint(path: str | os.PathLike[str]) -> str | None:
     directory = Path(path)
     pointer = directory / "last_checkpoint"
     if pointer.is_file():
-        named = Path(pointer.read_text(encoding="utf-8").strip())
+        named = Path(pointer.read_text(encoding="utf-8", errors="replace").strip())
         if (directory / named.name).is_file():
             return str(directory / named.name)
         if named.parent.name == directory.resolve().name and named.is_file():
             return str(named)
     found = [p for pattern in ("epoch_*.pth", "iter_*.pth") for p in directory.glob(pattern)]
-    newest = max(found, key=lambda p: (p.stat().st_mtime_ns, p.name), default=None)
+    newest = max(found, key=lambda p: (p.stat().st_mtime_ns, _number(p)), default=None)
     return None if newest is None else str(newest)
+
+
+def _number(path: Path) -> int:
+    digits = re.findall(r"\d+", path.name)
+    return int(digits[-1]) if digits else -1

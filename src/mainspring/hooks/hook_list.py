@@ -67,27 +67,21 @@ class HookList:
         if methods is None:
             methods = self._compile(stage)
         self.running.append(stage)
+        index = 0
         try:
-            self._call(methods, stage, runner, kwargs)
+            while index < len(methods):
+                hook, method = methods[index]
+                index += 1
+                compiled = self._stages
+                method(runner, **kwargs)
+                if self._stages is not compiled:  # it registered a hook: go on behind it in the new order
+                    methods = self._compile(stage)
+                    index = 1 + next(i for i, (other, _) in enumerate(methods) if other is hook)
+        except Exception as error:
+            error.add_note(f"(raised in the hook {type(hook).__name__}, stage {stage})")
+            raise
         finally:
             self.running.pop()
-
-    def _call(
-        self, methods: tuple[tuple[Hook, Callable[..., Any]], ...], stage: str, runner: Runner, kwargs: dict[str, Any]
-    ) -> None:
-        index = 0
-        while index < len(methods):
-            hook, method = methods[index]
-            index += 1
-            compiled = self._stages
-            try:
-                method(runner, **kwargs)
-            except Exception as error:
-                error.add_note(f"(raised in the hook {type(hook).__name__}, stage {stage})")
-                raise
-            if self._stages is not compiled:  # it registered a hook: go on behind it in the new order
-                methods = self._compile(stage)
-                index = 1 + next(i for i, (other, _) in enumerate(methods) if other is hook)
 
     def _compile(self, stage: str) -> tuple[tuple[Hook, Callable[..., Any]], ...]:
         found = ((hook, _acts_at(hook, stage)) for _, hook in self._hooks)

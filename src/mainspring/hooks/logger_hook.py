@@ -49,11 +49,18 @@ class LoggerHook(Hook):
         self.interval_exp_name = interval_exp_name
         self.log_metric_by_epoch = log_metric_by_epoch
         self._evaluated = 0
+        self._short_end: int | None = None
 
     def before_run(self, runner: Runner) -> None:
         """Record the configuration."""
         if runner.cfg:
             runner.visualizer.add_config(runner.cfg)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """See where the epoch ends, if a line is due there that the interval does not give."""
+        length = runner.train_loop.num_batches if runner.train_loop is not None else None
+        due = length is not None and (not self.ignore_last or length <= self.interval)
+        self._short_end = length if due else None
 
     def after_train_iter(
         self,
@@ -63,21 +70,15 @@ class LoggerHook(Hook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Write the line, where it is time."""
+        done = batch_idx + 1
         if (runner.iter + 1) % self.interval_exp_name == 0:
             runner.logger.info(f"Exp name: {runner.experiment_name}", extra={"live": True})
-        if not self.every_n_inner_iters(batch_idx, self.interval) and not self._ends_short(runner, batch_idx):
+        if done % self.interval and done != self._short_end and not self.is_last_train_iter(runner):
             return
         scalars, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "train")
         runner.logger.info(line, extra={"live": True})
         runner.message_hub.update_info("latest_log", scalars, resumed=False)
         runner.visualizer.add_scalars({**scalars, "mode": "train"}, step=runner.iter + 1)
-
-    def _ends_short(self, runner: Runner, batch_idx: int) -> bool:
-        """Whether the epoch, or the run, ends here with iterations that no line has told of, and one should."""
-        if self.is_last_train_iter(runner):
-            return True
-        length = runner.train_loop.num_batches if runner.train_loop is not None else None
-        return batch_idx + 1 == length and (not self.ignore_last or length <= self.interval)
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None

@@ -178,6 +178,8 @@ class Runner:
             meant = [] if key in _ARGUMENTS else nearest(key, missing, cutoff=0.8)
             if meant:
                 runner.logger.warning(f"The configuration's {key!r} is not read. Did you mean {meant[0]!r}?")
+            if key in _NOT_YET and cfg[key]:
+                runner.logger.warning(f"The configuration's {key!r} has no effect: this version does not have it yet.")
         return runner
 
     # The parts, each built when it is first asked for, after those that come before it.
@@ -488,7 +490,11 @@ class Runner:
             CheckpointError: It is damaged, does not fit, or is no checkpoint of a run.
         """
         checkpoint = self.load_checkpoint(filename, map_location, strict=True)
-        state.restore(self, checkpoint, str(filename), resume_optimizer, resume_param_scheduler)
+        try:
+            state.restore(self, checkpoint, str(filename), resume_optimizer, resume_param_scheduler)
+        except Exception as error:
+            error.add_note(f"(raised while going on from {str(filename)!r})")
+            raise
         self._has_weights = self._has_begun = True
 
     def save_checkpoint(
@@ -616,6 +622,15 @@ class Runner:
         return built
 
 
+# What MMEngine reads from a configuration beside the arguments.
+_NOT_YET = (
+    "activation_checkpointing",
+    "compile",
+    "efficient_conv_bn_eval",
+    "find_unused_parameters",
+    "model_wrapper_cfg",
+    "sync_bn",
+)
 _ARGUMENTS = [name for name in inspect.signature(Runner.__init__).parameters if name not in ("self", "cfg")]
 
 

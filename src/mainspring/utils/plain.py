@@ -20,8 +20,9 @@ def to_plain(value: Any, path: str = "checkpoint") -> Any:
     """Return ``value`` rebuilt from dicts, lists, tuples, sets, numbers, strings and tensors.
 
     Mappings become dicts, NumPy arrays lists, NumPy numbers Python's, paths strings, parameters tensors. Tensors
-    are neither copied nor moved. The result is what ``torch.load(..., weights_only=True)`` reads back. The state dict
-    of a module stays an ``OrderedDict``, with the version numbers that modules leave in it.
+    are neither copied nor moved. The result is what ``torch.load(..., weights_only=True)`` reads back (bytes that are
+    empty only where ``bytes`` is among its safe globals, as in :func:`mainspring.checkpoint.read_checkpoint`). The
+    state dict of a module stays an ``OrderedDict``, with the version numbers that modules leave in it.
 
     Args:
         value: Anything that is to be saved.

@@ -42,11 +42,15 @@ def mix(*words: int) -> int:
     """
     state = 0
     for word in words:
-        state = (state ^ (word & _MASK)) + _GOLDEN & _MASK
-        state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
-        state = (state ^ (state >> 27)) * 0x94D049BB133111EB & _MASK
-        state ^= state >> 31
+        state = _absorb(state, word)
     return state
+
+
+def _absorb(state: int, word: int) -> int:
+    state = (state ^ (word & _MASK)) + _GOLDEN & _MASK
+    state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
+    state = (state ^ (state >> 27)) * 0x94D049BB133111EB & _MASK
+    return state ^ (state >> 31)
 
 
 def seed_generators(seed: int, device: torch.device | None = None) -> None:
@@ -57,7 +61,7 @@ def seed_generators(seed: int, device: torch.device | None = None) -> None:
         device: Also seed the generator of this device (its current index only, never all devices).
     """
     random.seed(seed)
-    np.random.seed(seed & 0xFFFFFFFF)
+    np.random.seed(_for_numpy(seed))
     torch.default_generator.manual_seed(seed)
     if device is not None and device.type not in ("cpu", "meta"):
         _device_generator(device).manual_seed(seed)
@@ -68,20 +72,26 @@ def step_seeder(stream: Stream, seed: int, rank: int, device: torch.device) -> C
 
     Everything that does not change with the position is looked up here, once.
     """
+    of_run = mix(stream, seed, rank)
     seed_python = random.seed
     seed_numpy = np.random.seed
     seed_torch = torch.default_generator.manual_seed
     seed_device = None if device.type in ("cpu", "meta") else _device_generator(device).manual_seed
 
     def seed_step(position: int) -> None:
-        mixed = mix(stream, seed, rank, position)
+        mixed = _absorb(of_run, position)
         seed_python(mixed)
-        seed_numpy(mixed & 0xFFFFFFFF)
+        seed_numpy(_for_numpy(mixed))
         seed_torch(mixed)
         if seed_device is not None:
             seed_device(mixed)
 
     return seed_step
+
+
+def _for_numpy(seed: int) -> int:
+    # On the CPU torch has the same generator as NumPy and takes the low 32 bits: with these, both draw alike.
+    return (seed ^ seed >> 32) & 0xFFFFFFFF
 
 
 def _device_generator(device: torch.device) -> torch.Generator:

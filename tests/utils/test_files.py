@@ -1,0 +1,97 @@
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mainspring.utils import atomic_write, display_path
+
+WRITE_AND_HANG = """
+import sys
+from mainspring.utils import atomic_write
+with atomic_write(sys.argv[1]) as file:
+    file.write(b"new" * 100_000)
+    file.flush()
+    print("half", flush=True)
+    sys.stdin.read()  # until it is killed
+"""
+
+
+def test_the_file_is_there_when_the_block_ends_and_not_before(tmp_path):
+    target = tmp_path / "deep" / "down" / "weights.pth"
+    with atomic_write(target) as file:
+        file.write(b"whole")
+        file.flush()
+        assert not target.exists()
+    assert target.read_bytes() == b"whole"
+    assert os.listdir(target.parent) == ["weights.pth"]
+
+
+def test_it_takes_strings_and_replaces_what_was_there(tmp_path):
+    target = str(tmp_path / "pointer")
+    for text in (b"a longer text", b"short"):
+        with atomic_write(target) as file:
+            file.write(text)
+    assert Path(target).read_bytes() == b"short"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_an_error_leaves_all_as_it_was(tmp_path, error, before):
+    target = tmp_path / "weights.pth"
+    if before is not None:
+        target.write_bytes(before)
+    listing = os.listdir(tmp_path)
+
+    def write():
+        with atomic_write(target) as file:
+            file.write(b"half of")
+            raise error
+
+    with pytest.raises(error):
+        write()
+    assert os.listdir(tmp_path) == listing
+    assert before is None or target.read_bytes() == before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
+def test_a_kill_in_the_middle_leaves_the_old_file(tmp_path):
+    target = tmp_path / "weights.pth"
+    target.write_bytes(b"old")
+    command = [sys.executable, "-c", WRITE_AND_HANG, str(target)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"half\n"
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert target.read_bytes() == b"old"
+    with atomic_write(target) as file:  # what the kill has left beside it stands in nobody's way
+        file.write(b"new")
+    assert target.read_bytes() == b"new"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions are another thing there")
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_permissions_follow_the_umask(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        with atomic_write(tmp_path / "file") as file:
+            file.write(b"x")
+        assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
+        assert os.umask(mask) == mask, "the mask is as it was"
+    finally:
+        os.umask(before)
+
+
+def test_a_directory_that_is_a_file_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match="file"), atomic_write(tmp_path / "file" / "weights.pth"):
+        pass
+
+
+def test_paths_are_shown_as_a_person_would_type_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert display_path(tmp_path / "run" / "epoch_1.pth") == os.path.join("run", "epoch_1.pth")
+    assert display_path(tmp_path.parent / "elsewhere") == str(tmp_path.parent / "elsewhere")
