@@ -115,6 +115,7 @@ def torch_loader(chance=False, workers=0):
 
 SGD = {"optimizer": {"type": "SGD", "lr": 0.05, "momentum": 0.9}}
 ADAM = {"optimizer": {"type": "Adam", "lr": 0.01}, "clip_grad": {"max_norm": 1.0}}
+FLOAT16 = {"type": "AmpOptimWrapper", "dtype": "float16", "loss_scale": {"growth_interval": 5}, **SGD}
 BFLOAT16 = {"type": "AmpOptimWrapper", "dtype": "bfloat16", **SGD, "accumulative_counts": 2}
 
 
@@ -239,7 +240,7 @@ def test_wherever_an_epoch_loop_is_stopped(tmp_path, stage, done):
     check_same_end(tmp_path, stage, done)
 
 
-@pytest.mark.parametrize("optim_wrapper", [SGD, ADAM, BFLOAT16], ids=["sgd", "adam", "bfloat16"])
+@pytest.mark.parametrize("optim_wrapper", [SGD, ADAM, BFLOAT16, FLOAT16], ids=["sgd", "adam", "bfloat16", "float16"])
 @pytest.mark.parametrize("loader", [own_loader, torch_loader])
 def test_optimizers_and_loaders(tmp_path, optim_wrapper, loader):
     check_same_end(

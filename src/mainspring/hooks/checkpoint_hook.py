@@ -233,9 +233,10 @@ class CheckpointHook(Hook):
         for rule, keys in (("greater", self.greater_keys), ("less", self.less_keys)):
             if name in keys:
                 return rule
-        for rule, keys in (("greater", self.greater_keys), ("less", self.less_keys)):
-            if any(key.lower() in folded for key in keys):
-                return rule
+        known = (("greater", self.greater_keys), ("less", self.less_keys))
+        rules = [rule for rule, keys in known if any(key.lower() in folded for key in keys)]
+        if len(rules) == 1:  # not both, as in top1_error
+            return rules[0]
         raise ValueError(
             f"CheckpointHook: whether a greater or a less {name!r} is better cannot be told from its name; say"
             " rule='greater' or rule='less'."

@@ -17,6 +17,7 @@ from ..dist import is_main_process
 from ..logging import get_console, set_live_display
 from ..registry import HOOKS
 from .hook import Hook
+from .results import numbers_in
 
 if TYPE_CHECKING:
     from ..runner import Runner
@@ -51,7 +52,9 @@ class ProgressHook(Hook):
         self._task: TaskID | None = None
         self._live: Live | None = None
         self._drawn = 0.0
+        self._mode = ""
         self._began = 0.0
+        self._done = 0
         self._results: dict[str, float] = {}
         self._best: dict[str, float] = {}
 
@@ -96,11 +99,11 @@ class ProgressHook(Hook):
             self.close()
 
     def _before_epoch(self, runner: Runner, mode: str = "train") -> None:
-        self._began = time.perf_counter()
+        self._mode, self._began, self._done = mode, time.perf_counter(), 0
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Keep the results for the display."""
-        self._results = {name: value for name, value in (metrics or {}).items() if isinstance(value, (int, float))}
+        self._results = numbers_in(metrics)
 
     def _after_iter(
         self,
@@ -113,18 +116,21 @@ class ProgressHook(Hook):
         if self._live is None:
             return
         now = time.perf_counter()
+        if mode != self._mode:  # back from a validation in the midst of training
+            self._mode, self._began, self._done = mode, now, 0
+        else:
+            self._done += 1
         if now - self._drawn >= self.seconds:
             self._drawn = now
-            self._draw(self._live, runner, batch_idx, mode, now - self._began)
+            self._draw(self._live, runner, batch_idx, mode, self._done / max(now - self._began, 1e-9))
 
-    def _draw(self, live: Live, runner: Runner, batch_idx: int, mode: str, elapsed: float) -> None:
+    def _draw(self, live: Live, runner: Runner, batch_idx: int, mode: str, speed: float) -> None:
         loop = {"train": runner.train_loop, "val": runner.val_loop, "test": runner.test_loop}[mode]
         title, done, total = mode, batch_idx + 1, loop.num_batches if loop is not None else None
         if mode == "train" and runner.max_epochs > 1:
             title = f"epoch {runner.epoch + 1}/{runner.max_epochs}"
         elif mode == "train":
             done, total = runner.iter + 1, runner.max_iters
-        speed = (batch_idx + 1) / max(elapsed, 1e-9)
         eta = runner.message_hub.get_info("eta")
         rest = f"{speed:.1f} it/s" + (f"  {_clock(eta)} left" if eta is not None else "")
         if self._task is None:
@@ -134,15 +140,11 @@ class ProgressHook(Hook):
 
     def _lines(self, runner: Runner) -> list[Table | Text]:
         latest = runner.message_hub.get_info("latest_log") or {}
-        shown = {k: v for k, v in latest.items() if ("loss" in k or k in ("lr", "grad_norm")) and _is_number(v)}
+        shown = {k: v for k, v in numbers_in(latest).items() if "loss" in k or k in ("lr", "grad_norm")}
         lines: list[Table | Text] = [Text("  ").join(_pair(k, v) for k, v in shown.items())] if shown else []
         if self._results:
             lines.append(Text("val  ") + Text("  ").join(_pair(k, v) for k, v in self._results.items()))
         return lines
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _pair(name: str, value: float) -> Text:

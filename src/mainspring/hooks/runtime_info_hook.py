@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from ..registry import HOOKS
 from ..utils import display_path
 from .hook import Hook
+from .results import numbers_in
 
 if TYPE_CHECKING:
     from ..runner import Runner
@@ -107,9 +106,10 @@ class RuntimeInfoHook(Hook):
         self._record(runner, metrics, "test")
 
     def _record(self, runner: Runner, metrics: dict[str, Any] | None, mode: str) -> None:
+        numbers = numbers_in(metrics)
         for name, value in (metrics or {}).items():
-            if isinstance(value, (int, float)) or (isinstance(value, torch.Tensor) and value.numel() == 1):
-                runner.message_hub.update_scalar(f"{mode}/{name}", value)
+            if name in numbers:
+                runner.message_hub.update_scalar(f"{mode}/{name}", numbers[name])
             else:
                 runner.message_hub.update_info(f"{mode}/{name}", value)
 

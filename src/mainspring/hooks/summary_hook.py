@@ -16,6 +16,7 @@ from ..utils import display_path
 from ..visualization import LocalVisBackend, plot_curves
 from .checkpoint_hook import CheckpointHook
 from .hook import Hook
+from .results import numbers_in
 
 if TYPE_CHECKING:
     from ..runner import Runner
@@ -36,7 +37,7 @@ class SummaryHook(Hook):
     def __init__(self, curves: str | None = "curves.png") -> None:
         self.curves = curves
         self._trained = False
-        self._metrics: dict[str, Any] = {}
+        self._metrics: dict[str, float] = {}
 
     def after_train(self, runner: Runner) -> None:
         """Remember that there is something to sum up."""
@@ -44,7 +45,7 @@ class SummaryHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Keep the results."""
-        self._metrics = dict(metrics or {})
+        self._metrics = numbers_in(metrics)
 
     def after_run(self, runner: Runner) -> None:
         """Write the table."""
@@ -54,7 +55,7 @@ class SummaryHook(Hook):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the last results."""
-        return {"metrics": {k: v for k, v in self._metrics.items() if isinstance(v, (int, float))}}
+        return {"metrics": dict(self._metrics)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what :meth:`state_dict` returned."""
@@ -67,9 +68,7 @@ class SummaryHook(Hook):
             for name, entry in hook.best.items():
                 rows.append((f"best {name}", f"{entry['score']:.4f} at {entry['unit']} {entry['number']}"))
                 rows.append(("best checkpoint", display_path(hook.directory(runner) / entry["file"])))
-        rows += [
-            (f"last {name}", f"{value:.4f}") for name, value in self._metrics.items() if isinstance(value, (int, float))
-        ]
+        rows += [(f"last {name}", f"{value:.4f}") for name, value in self._metrics.items()]
         for hook in checkpoints:
             if hook.kept:
                 rows.append(("last checkpoint", display_path(hook.directory(runner) / hook.kept[-1])))

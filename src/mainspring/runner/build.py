@@ -25,8 +25,9 @@ from ..registry import (
 )
 from ..utils import check_type, did_you_mean, nearest
 from ..visualization import Visualizer
+from .base_loop import BaseLoop, BaseTrainLoop
 from .log_processor import LogProcessor
-from .loops import BaseLoop, BaseTrainLoop, EpochBasedTrainLoop, IterBasedTrainLoop, TestLoop, ValLoop
+from .loops import EpochBasedTrainLoop, IterBasedTrainLoop, TestLoop, ValLoop
 
 if TYPE_CHECKING:
     from ..optim import OptimWrapper

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from bisect import bisect
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from ..dataset import is_endless, seek, set_epoch
 from ..device import autocast
 from ..registry import LOOPS
 from ..utils import Stream, check_type, mix, seed_generators
+from .base_loop import BaseLoop, BaseTrainLoop, check_any, whole_number
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -22,129 +22,7 @@ if TYPE_CHECKING:
     from ..evaluator import Evaluator
     from .runner import Runner
 
-__all__ = ["BaseLoop", "BaseTrainLoop", "EpochBasedTrainLoop", "IterBasedTrainLoop", "TestLoop", "ValLoop"]
-
-
-class BaseLoop(ABC):
-    """A loop over a data loader, on behalf of a runner.
-
-    Args:
-        runner: Its parts are used, and its hooks called.
-        dataloader: A loader, or its config.
-    """
-
-    mode = "train"
-    """``train``, ``val`` or ``test``."""
-
-    def __init__(self, runner: Runner, dataloader: DataLoader[Any] | Mapping[str, Any]) -> None:
-        self.runner = runner
-        self.dataloader = runner.build_dataloader(dataloader, seed=runner.seed, name=f"{self.mode}_dataloader")
-
-    @property
-    def num_batches(self) -> int | None:
-        """Batches in one pass over the data, or None where the loader does not know."""
-        try:
-            return len(self.dataloader)
-        except TypeError:
-            return None
-
-    @abstractmethod
-    def run(self) -> Any:
-        """Run the loop."""
-
-
-class BaseTrainLoop(BaseLoop):
-    """What training loops share: the position of the run, the stop flag, and when to validate.
-
-    Args:
-        runner: See :class:`BaseLoop`.
-        dataloader: See :class:`BaseLoop`.
-        val_begin: No validation before this many epochs or iterations.
-        val_interval: Epochs or iterations from one validation to the next; there is always one at the end.
-        dynamic_intervals: Pairs of (milestone, interval): from the milestone on, ``val_interval`` is the other.
-    """
-
-    validates_after = "after_train_epoch"
-    """The stage behind which a validation may follow."""
-
-    def __init__(
-        self,
-        runner: Runner,
-        dataloader: DataLoader[Any] | Mapping[str, Any],
-        val_begin: int = 1,
-        val_interval: int = 1,
-        dynamic_intervals: Sequence[tuple[int, int]] | None = None,
-    ) -> None:
-        super().__init__(runner, dataloader)
-        self._epoch = 0
-        self._iter = 0
-        self._max_epochs = 1
-        self._max_iters = 1
-        self._val_due = False
-        self.stop_training = False
-        """Set it to end the run after the running iteration (iteration loop) or epoch (epoch loop)."""
-        self.val_begin = _whole_number(val_begin, "val_begin")
-        self.val_interval = _whole_number(val_interval, "val_interval")
-        pairs = _checked_pairs(dynamic_intervals)
-        self.dynamic_milestones = [0, *(milestone for milestone, _ in pairs)]
-        self.dynamic_intervals = [val_interval, *(interval for _, interval in pairs)]
-
-    @property
-    def epoch(self) -> int:
-        """Epochs that are finished."""
-        return self._epoch
-
-    @property
-    def iter(self) -> int:
-        """Iterations that are finished."""
-        return self._iter
-
-    @property
-    def max_epochs(self) -> int:
-        """Epochs of the whole run."""
-        return self._max_epochs
-
-    @property
-    def max_iters(self) -> int:
-        """Iterations of the whole run."""
-        return self._max_iters
-
-    @abstractmethod
-    def should_validate(self, epoch: int, iteration: int) -> bool:
-        """Whether a validation follows when so many epochs and iterations are finished."""
-
-    def _is_val_time(self, done: int, last: int) -> bool:
-        self.val_interval = self.dynamic_intervals[bisect(self.dynamic_milestones, done + 1) - 1]
-        return (
-            self.runner.val_loop is not None
-            and done >= self.val_begin
-            and (done % self.val_interval == 0 or done == last)
-        )
-
-    def validate(self) -> None:
-        """Run the validation loop, and go back to training."""
-        if self.runner.val_loop is not None:
-            self.runner.val_loop.run()
-        self._val_due = False
-        self.runner.model.train()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return where the run will stand when the stage that is running, if any, is over.
-
-        At the end of an iteration the hooks are called while ``iter`` does not count it yet; a checkpoint that one of
-        them saves does. It also says whether a validation was about to follow.
-        """
-        running = self.runner.running_stages
-        epoch = self._epoch + ("after_train_epoch" in running)
-        iteration = self._iter + ("after_train_iter" in running)
-        due = self.validates_after in running and self.should_validate(epoch, iteration)
-        return {"epoch": epoch, "iter": iteration, "val_due": due}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go to a position."""
-        self._epoch = state_dict["epoch"]
-        self._iter = state_dict["iter"]
-        self._val_due = state_dict.get("val_due", False)
+__all__ = ["EpochBasedTrainLoop", "IterBasedTrainLoop", "TestLoop", "ValLoop"]
 
 
 @LOOPS.register_module()
@@ -180,7 +58,7 @@ class EpochBasedTrainLoop(BaseTrainLoop):
                 "Training by epochs needs a data loader that comes to an end, but its sampler is an InfiniteSampler."
                 " Take DefaultSampler, or train by iterations: train_cfg=dict(by_epoch=False, max_iters=...)."
             )
-        self._max_epochs = _whole_number(max_epochs, "max_epochs")
+        self._max_epochs = whole_number(max_epochs, "max_epochs")
         self._max_iters = self._max_epochs * self.num_batches
 
     def run(self) -> nn.Module:
@@ -203,7 +81,7 @@ class EpochBasedTrainLoop(BaseTrainLoop):
         idx = done - 1
         for idx, data_batch in islice(enumerate(self.dataloader), done, None):
             self.run_iter(idx, data_batch)
-        _check_any(idx + 1, self.dataloader, "train_dataloader")
+        check_any(idx + 1, self.dataloader, "train_dataloader")
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
 
@@ -246,7 +124,7 @@ class IterBasedTrainLoop(BaseTrainLoop):
         dynamic_intervals: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         super().__init__(runner, dataloader, val_begin, val_interval, dynamic_intervals)
-        self._max_iters = _whole_number(max_iters, "max_iters")
+        self._max_iters = whole_number(max_iters, "max_iters")
 
     def run(self) -> nn.Module:
         """Train."""
@@ -289,7 +167,7 @@ class IterBasedTrainLoop(BaseTrainLoop):
             for batch in islice(self.dataloader, done, None):
                 done += 1
                 yield batch
-            _check_any(done, self.dataloader, "train_dataloader")
+            check_any(done, self.dataloader, "train_dataloader")
             turn, done = turn + 1, 0
 
 
@@ -320,7 +198,7 @@ class _EvaluationLoop(BaseLoop):
         size, idx = self._dataset_size(), -1
         for idx, data_batch in enumerate(self.dataloader):
             self.run_iter(idx, data_batch)
-        _check_any(idx + 1, self.dataloader, f"{mode}_dataloader")
+        check_any(idx + 1, self.dataloader, f"{mode}_dataloader")
         metrics: dict[str, float] = self.evaluator.evaluate(size)
         runner.call_hook(f"after_{mode}_epoch", metrics=metrics)
         runner.call_hook(f"after_{mode}")
@@ -379,32 +257,3 @@ class TestLoop(_EvaluationLoop):
             outputs = self.runner.model.test_step(data_batch)
         self.evaluator.process(data_samples=outputs, data_batch=data_batch)
         self.runner.call_hook("after_test_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
-
-
-def _check_any(batches: int, dataloader: DataLoader[Any], name: str) -> None:
-    if batches == 0:
-        raise ValueError(
-            f"{name} gives no batch: a pass over the data set {type(dataloader.dataset).__name__} ends at once. Check"
-            " the path of its files and what its filters leave over."
-        )
-
-
-def _checked_pairs(given: Any) -> list[tuple[int, int]]:
-    """Return ``dynamic_intervals`` in the order of their milestones."""
-    if given is None:
-        return []
-    if not isinstance(given, Sequence) or any(not isinstance(pair, Sequence) or len(pair) != 2 for pair in given):
-        raise TypeError(
-            "train_cfg.dynamic_intervals must be a list of pairs (milestone, interval), such as [(10, 2)], but it is"
-            f" {given!r}."
-        )
-    name = "dynamic_intervals"
-    return sorted((_whole_number(one, name, least=0), _whole_number(other, name)) for one, other in given)
-
-
-def _whole_number(value: int, name: str, least: int = 1) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"train_cfg.{name} must be an integer, but it is {value!r} ({type(value).__name__}).")
-    if value < least:
-        raise ValueError(f"train_cfg.{name} must be at least {least}, but it is {value}.")
-    return value

@@ -22,6 +22,7 @@ from ..registry import RUNNERS, init_default_scope
 from ..utils import check_type, display_path, nearest, options_from
 from . import build, state
 from .environment import Environment
+from .facts import RunFacts
 from .options import AutoScaleLR
 
 if TYPE_CHECKING:
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
     from ..model import BaseModel
     from ..optim import OptimWrapper
     from ..visualization import Visualizer
+    from .base_loop import BaseLoop, BaseTrainLoop
     from .log_processor import LogProcessor
-    from .loops import BaseLoop, BaseTrainLoop, TestLoop, ValLoop
+    from .loops import TestLoop, ValLoop
 
 __all__ = ["Runner"]
 
@@ -41,7 +43,7 @@ Loop = TypeVar("Loop", bound="BaseLoop")
 
 
 @RUNNERS.register_module()
-class Runner:
+class Runner(RunFacts):
     """Trains, validates and tests a model.
 
     Every part may be given as an object or as a config dict. What belongs to training (``train_dataloader``,
@@ -259,100 +261,10 @@ class Runner:
         """The hooks, in the order in which they are called."""
         return tuple(self._hooks)
 
-    # Facts, read from their owners.
-
-    # A loop that nobody has asked for yet is not built for their sake.
-
-    @property
-    def epoch(self) -> int:
-        """Epochs that are finished; 0 without training."""
-        loop = self.__dict__.get("train_loop")
-        return 0 if loop is None else loop.epoch
-
-    @property
-    def iter(self) -> int:
-        """Iterations that are finished; 0 without training."""
-        loop = self.__dict__.get("train_loop")
-        return 0 if loop is None else loop.iter
-
-    @property
-    def max_epochs(self) -> int:
-        """Epochs of the whole run; 1 without training."""
-        loop = self.__dict__.get("train_loop")
-        return 1 if loop is None else loop.max_epochs
-
-    @property
-    def max_iters(self) -> int:
-        """Iterations of the whole run; 1 without training."""
-        loop = self.__dict__.get("train_loop")
-        return 1 if loop is None else loop.max_iters
-
-    @property
-    def val_interval(self) -> int:
-        """Epochs, or iterations, from one validation to the next; 1 without training."""
-        loop = self.__dict__.get("train_loop")
-        return 1 if loop is None else loop.val_interval
-
-    @property
-    def val_begin(self) -> int:
-        """The first epoch, or iteration, after which a validation may follow; 1 without training."""
-        loop = self.__dict__.get("train_loop")
-        return 1 if loop is None else loop.val_begin
-
     @property
     def running_stages(self) -> Sequence[str]:
         """The stages of hooks that are being called now, the outermost first."""
         return self._hooks.running
-
-    @property
-    def work_dir(self) -> str:
-        """Where checkpoints, logs and results go."""
-        return str(self.env.work_dir)
-
-    @property
-    def log_dir(self) -> str:
-        """Where the log of this process goes: a folder of the work directory, called after the time."""
-        return str(self.env.work_dir / self.env.timestamp)
-
-    @property
-    def timestamp(self) -> str:
-        """When the runner was made: ``YYYYmmdd_HHMMSS``."""
-        return self.env.timestamp
-
-    @property
-    def seed(self) -> int:
-        """From which all randomness of the run follows."""
-        return self.env.seed
-
-    @property
-    def deterministic(self) -> bool:
-        """Whether torch must use deterministic algorithms."""
-        return self.env.deterministic
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model was put."""
-        return self.env.device
-
-    @property
-    def launcher(self) -> str:
-        """What started the processes."""
-        return self.env.launcher
-
-    @property
-    def rank(self) -> int:
-        """This process's number among those of the run."""
-        return self.env.rank
-
-    @property
-    def world_size(self) -> int:
-        """The number of processes of the run."""
-        return self.env.world_size
-
-    @property
-    def distributed(self) -> bool:
-        """Whether the run has several processes."""
-        return self.env.world_size > 1
 
     @property
     def model_name(self) -> str:

@@ -1,0 +1,168 @@
+"""What loops share: a runner, data, a position, and when to validate."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from bisect import bisect
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
+
+    from .runner import Runner
+
+__all__ = ["BaseLoop", "BaseTrainLoop", "check_any", "whole_number"]
+
+
+class BaseLoop(ABC):
+    """A loop over a data loader, on behalf of a runner.
+
+    Args:
+        runner: Its parts are used, and its hooks called.
+        dataloader: A loader, or its config.
+    """
+
+    mode = "train"
+    """``train``, ``val`` or ``test``."""
+
+    def __init__(self, runner: Runner, dataloader: DataLoader[Any] | Mapping[str, Any]) -> None:
+        self.runner = runner
+        self.dataloader = runner.build_dataloader(dataloader, seed=runner.seed, name=f"{self.mode}_dataloader")
+
+    @property
+    def num_batches(self) -> int | None:
+        """Batches in one pass over the data, or None where the loader does not know."""
+        try:
+            return len(self.dataloader)
+        except TypeError:
+            return None
+
+    @abstractmethod
+    def run(self) -> Any:
+        """Run the loop."""
+
+
+class BaseTrainLoop(BaseLoop):
+    """What training loops share: the position of the run, the stop flag, and when to validate.
+
+    Args:
+        runner: See :class:`BaseLoop`.
+        dataloader: See :class:`BaseLoop`.
+        val_begin: No validation before this many epochs or iterations.
+        val_interval: Epochs or iterations from one validation to the next; there is always one at the end.
+        dynamic_intervals: Pairs of (milestone, interval): from the milestone on, ``val_interval`` is the other.
+    """
+
+    validates_after = "after_train_epoch"
+    """The stage behind which a validation may follow."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader[Any] | Mapping[str, Any],
+        val_begin: int = 1,
+        val_interval: int = 1,
+        dynamic_intervals: Sequence[tuple[int, int]] | None = None,
+    ) -> None:
+        super().__init__(runner, dataloader)
+        self._epoch = 0
+        self._iter = 0
+        self._max_epochs = 1
+        self._max_iters = 1
+        self._val_due = False
+        self.stop_training = False
+        """Set it to end the run after the running iteration (iteration loop) or epoch (epoch loop)."""
+        self.val_begin = whole_number(val_begin, "val_begin")
+        self.val_interval = whole_number(val_interval, "val_interval")
+        pairs = _checked_pairs(dynamic_intervals)
+        self.dynamic_milestones = [0, *(milestone for milestone, _ in pairs)]
+        self.dynamic_intervals = [val_interval, *(interval for _, interval in pairs)]
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are finished."""
+        return self._epoch
+
+    @property
+    def iter(self) -> int:
+        """Iterations that are finished."""
+        return self._iter
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs of the whole run."""
+        return self._max_epochs
+
+    @property
+    def max_iters(self) -> int:
+        """Iterations of the whole run."""
+        return self._max_iters
+
+    @abstractmethod
+    def should_validate(self, epoch: int, iteration: int) -> bool:
+        """Whether a validation follows when so many epochs and iterations are finished."""
+
+    def _is_val_time(self, done: int, last: int) -> bool:
+        self.val_interval = self.dynamic_intervals[bisect(self.dynamic_milestones, done + 1) - 1]
+        return (
+            self.runner.val_loop is not None
+            and done >= self.val_begin
+            and (done % self.val_interval == 0 or done == last)
+        )
+
+    def validate(self) -> None:
+        """Run the validation loop, and go back to training."""
+        if self.runner.val_loop is not None:
+            self.runner.val_loop.run()
+        self._val_due = False
+        self.runner.model.train()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the run will stand when the stage that is running, if any, is over.
+
+        At the end of an iteration the hooks are called while ``iter`` does not count it yet; a checkpoint that one of
+        them saves does. It also says whether a validation was about to follow.
+        """
+        running = self.runner.running_stages
+        epoch = self._epoch + ("after_train_epoch" in running)
+        iteration = self._iter + ("after_train_iter" in running)
+        due = self.validates_after in running and self.should_validate(epoch, iteration)
+        return {"epoch": epoch, "iter": iteration, "val_due": due}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go to a position."""
+        self._epoch = state_dict["epoch"]
+        self._iter = state_dict["iter"]
+        self._val_due = state_dict.get("val_due", False)
+
+
+def check_any(batches: int, dataloader: DataLoader[Any], name: str) -> None:
+    """Raise a ``ValueError`` if a pass over the data had no batch, as iterable data may turn out."""
+    if batches == 0:
+        raise ValueError(
+            f"{name} gives no batch: a pass over the data set {type(dataloader.dataset).__name__} ends at once. Check"
+            " the path of its files and what its filters leave over."
+        )
+
+
+def _checked_pairs(given: Any) -> list[tuple[int, int]]:
+    """Return ``dynamic_intervals`` in the order of their milestones."""
+    if given is None:
+        return []
+    if not isinstance(given, Sequence) or any(not isinstance(pair, Sequence) or len(pair) != 2 for pair in given):
+        raise TypeError(
+            "train_cfg.dynamic_intervals must be a list of pairs (milestone, interval), such as [(10, 2)], but it is"
+            f" {given!r}."
+        )
+    name = "dynamic_intervals"
+    return sorted((whole_number(one, name, least=0), whole_number(other, name)) for one, other in given)
+
+
+def whole_number(value: int, name: str, least: int = 1) -> int:
+    """Return a number of ``train_cfg``, or raise an error that names it unless it is whole and large enough."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"train_cfg.{name} must be an integer, but it is {value!r} ({type(value).__name__}).")
+    if value < least:
+        raise ValueError(f"train_cfg.{name} must be at least {least}, but it is {value}.")
+    return value
