@@ -252,7 +252,11 @@ def make(work_dir, optimizer, wrapper, augments, loop, **changes):
             {"type": "LinearLR", "start_factor": 0.1, "end": 10, "by_epoch": False},
             {"type": "CosineAnnealingLR", "T_max": STEPS - 10, "begin": 10, "end": STEPS, "by_epoch": False},
         ],
-        "default_hooks": {"logger": {"type": "LoggerHook", "interval": INTERVAL}, "summary": None},
+        "default_hooks": {
+            "logger": {"type": "LoggerHook", "interval": INTERVAL},
+            "checkpoint": {"type": "CheckpointHook", "interval": 1},  # at the end; it may read
+            "summary": None,
+        },
         "randomness": {"seed": 0},
         "log_level": "WARNING",
         **changes,

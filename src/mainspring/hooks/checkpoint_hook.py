@@ -106,7 +106,13 @@ class CheckpointHook(Hook):
         return self.out_dir / Path(runner.work_dir).resolve().name
 
     def before_train(self, runner: Runner) -> None:
-        """Check that there will be a validation, where one is watched."""
+        """Check that there will be a validation, where one is watched, and that the interval's unit is counted."""
+        loop = runner.train_loop
+        if self.by_epoch and self.interval > 0 and not getattr(loop, "by_epoch", True):  # a user's may not say
+            runner.logger.warning(
+                "CheckpointHook counts epochs, but training counts iterations, so it saves only at the end. Write it"
+                " with by_epoch=False, and interval in iterations."
+            )
         if self.metrics and runner.val_loop is None:
             raise ValueError(
                 f"CheckpointHook: save_best={', '.join(self.metrics)!r} watches the results of validations, but there"

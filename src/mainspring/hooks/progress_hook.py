@@ -56,7 +56,6 @@ class ProgressHook(Hook):
         self._began = 0.0
         self._done = 0
         self._results: dict[str, float] = {}
-        self._best: dict[str, float] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Begin the display."""
@@ -73,6 +72,8 @@ class ProgressHook(Hook):
     def _open(self) -> None:
         console = get_console()
         if self._live is not None or not is_main_process() or not (console.is_terminal and sys.stdout.isatty()):
+            return
+        if console.is_dumb_terminal:  # rich draws nothing there, and the log lines must speak
             return
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._live.start()

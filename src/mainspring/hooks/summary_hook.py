@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.box import ROUNDED
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..dist import is_main_process
 from ..registry import HOOKS
@@ -96,7 +97,7 @@ def _as_text(rows: list[tuple[str, str]]) -> str:
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(cell) for cell in row))  # as it is: brackets are no markup
     text = io.StringIO()
     Console(file=text, width=100, force_terminal=False).print(table)
     return text.getvalue().rstrip()

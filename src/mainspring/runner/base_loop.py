@@ -54,8 +54,8 @@ class BaseTrainLoop(BaseLoop):
         dynamic_intervals: Pairs of (milestone, interval): from the milestone on, ``val_interval`` is the other.
     """
 
-    validates_after = "after_train_epoch"
-    """The stage behind which a validation may follow."""
+    by_epoch = True
+    """Whether the loop counts epochs or iterations, for validations above all."""
 
     def __init__(
         self,
@@ -127,7 +127,8 @@ class BaseTrainLoop(BaseLoop):
         running = self.runner.running_stages
         epoch = self._epoch + ("after_train_epoch" in running)
         iteration = self._iter + ("after_train_iter" in running)
-        due = self.validates_after in running and self.should_validate(epoch, iteration)
+        ending = "after_train_epoch" if self.by_epoch else "after_train_iter"
+        due = ending in running and self.should_validate(epoch, iteration)
         return {"epoch": epoch, "iter": iteration, "val_due": due}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:

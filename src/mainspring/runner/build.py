@@ -57,6 +57,7 @@ DEFAULT_HOOKS: dict[str, dict[str, Any]] = {
     "progress": {"type": "ProgressHook"},
     "summary": {"type": "SummaryHook"},
 }
+_CHECKPOINT_BY_ITER = {"type": "CheckpointHook", "interval": 1000, "by_epoch": False}
 
 _UNIT_KEYS = ("type", "by_epoch", "max_epochs", "max_iters")
 
@@ -238,9 +239,14 @@ def build_evaluator(evaluator: Any) -> Evaluator:
 
 
 def build_hooks(
-    default_hooks: Mapping[str, Any] | None, custom_hooks: Sequence[Hook | Mapping[str, Any]] | None
+    default_hooks: Mapping[str, Any] | None,
+    custom_hooks: Sequence[Hook | Mapping[str, Any]] | None,
+    by_epoch: bool = True,
 ) -> HookList:
-    """Build the hooks: the defaults, as changed by ``default_hooks`` (None leaves one out), then the custom ones."""
+    """Build the hooks: the defaults, as changed by ``default_hooks`` (None leaves one out), then the custom ones.
+
+    Where training counts iterations, the default checkpoints are saved every 1,000 of them.
+    """
     if default_hooks is not None and not isinstance(default_hooks, Mapping):
         raise TypeError(
             f"default_hooks must be a dict of hooks by slot ({', '.join(DEFAULT_HOOKS)}), but it is"
@@ -249,7 +255,8 @@ def build_hooks(
     hooks = HookList()
     hooks.register(PositionSeedHook())
     given = dict(default_hooks or {})
-    for slot, hook in ({**DEFAULT_HOOKS, **given}).items():
+    defaults = DEFAULT_HOOKS if by_epoch else {**DEFAULT_HOOKS, "checkpoint": _CHECKPOINT_BY_ITER}
+    for slot, hook in ({**defaults, **given}).items():
         built = None if hook is None else register_hook(hooks, hook, path=f"default_hooks.{slot}")
         if slot in given:
             _check_slot(slot, built, given)

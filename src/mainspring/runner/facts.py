@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from .base_loop import BaseTrainLoop
     from .environment import Environment
 
 __all__ = ["RunFacts"]
@@ -18,46 +17,41 @@ class RunFacts:
 
     env: Environment
 
-    @property
-    def _built_train_loop(self) -> BaseTrainLoop | None:
-        # A loop that nobody has asked for yet is not built for the sake of a fact.
-        return self.__dict__.get("train_loop")
+    def _of_train_loop(self, name: str, default: int) -> int:
+        # A loop that nobody has asked for yet is not built for the sake of a fact; and a user's loop, which may be
+        # any BaseLoop, need not know it.
+        value: int = getattr(self.__dict__.get("train_loop"), name, default)
+        return value
 
     @property
     def epoch(self) -> int:
         """Epochs that are finished; 0 without training."""
-        loop = self._built_train_loop
-        return 0 if loop is None else loop.epoch
+        return self._of_train_loop("epoch", 0)
 
     @property
     def iter(self) -> int:
         """Iterations that are finished; 0 without training."""
-        loop = self._built_train_loop
-        return 0 if loop is None else loop.iter
+        return self._of_train_loop("iter", 0)
 
     @property
     def max_epochs(self) -> int:
         """Epochs of the whole run; 1 without training."""
-        loop = self._built_train_loop
-        return 1 if loop is None else loop.max_epochs
+        return self._of_train_loop("max_epochs", 1)
 
     @property
     def max_iters(self) -> int:
         """Iterations of the whole run; 1 without training."""
-        loop = self._built_train_loop
-        return 1 if loop is None else loop.max_iters
+        return self._of_train_loop("max_iters", 1)
 
     @property
     def val_interval(self) -> int:
         """Epochs, or iterations, from one validation to the next; 1 without training."""
-        loop = self._built_train_loop
-        return 1 if loop is None else loop.val_interval
+        return self._of_train_loop("val_interval", 1)
 
     @property
     def val_begin(self) -> int:
         """The first epoch, or iteration, after which a validation may follow; 1 without training."""
-        loop = self._built_train_loop
-        return 1 if loop is None else loop.val_begin
+        return self._of_train_loop("val_begin", 1)
 
     @property
     def work_dir(self) -> str:

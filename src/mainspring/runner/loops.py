@@ -112,7 +112,7 @@ class IterBasedTrainLoop(BaseTrainLoop):
         dynamic_intervals: See :class:`BaseTrainLoop`.
     """
 
-    validates_after = "after_train_iter"
+    by_epoch = False
 
     def __init__(
         self,

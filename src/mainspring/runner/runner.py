@@ -157,7 +157,7 @@ class Runner(RunFacts):
         self.message_hub = self.build_message_hub()
         self.log_processor = self.build_log_processor(log_processor)
         self.visualizer = self.build_visualizer(visualizer)
-        self._hooks = build.build_hooks(default_hooks, custom_hooks)
+        self._hooks = build.build_hooks(default_hooks, custom_hooks, build.counts_epochs(train_cfg))
 
         self.env.seed_initialisation()
         self.model = self.build_model(model, data_preprocessor)
@@ -287,7 +287,7 @@ class Runner(RunFacts):
         _ = self.optim_wrapper, self.param_schedulers
 
         def run() -> nn.Module:
-            self.optim_wrapper.initialize_count_status(self.model, loop.iter, loop.max_iters)
+            self.optim_wrapper.initialize_count_status(self.model, self.iter, self.max_iters)
             self.is_training = True
             try:
                 loop.run()

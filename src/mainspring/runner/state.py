@@ -13,6 +13,7 @@ import torch
 from .._version import __version__
 from ..checkpoint import CheckpointError, find_latest_checkpoint, read_checkpoint, weights_to_cpu
 from ..utils import display_path
+from .base_loop import BaseTrainLoop
 
 if TYPE_CHECKING:
     from .runner import Runner
@@ -45,7 +46,7 @@ def collect(
     position: dict[str, Any] = {"epoch": 0, "iter": 0}
     dataset_meta = None
     if runner.train_loop is not None:
-        position = checkpoint["train_loop"] = runner.train_loop.state_dict()
+        position = checkpoint["train_loop"] = _position(runner)
         dataset_meta = getattr(runner.train_dataloader.dataset, "metainfo", None)
         if save_optimizer:
             checkpoint["optimizer"] = runner.optim_wrapper.state_dict()
@@ -86,7 +87,7 @@ def restore(
             f"{filename!r} holds no {' and no '.join(missing) or 'position of a run'}, so no run can go on from it."
             " To take only its weights, pass it as load_from, with resume=False."
         )
-    runner.train_loop.load_state_dict(position)
+    _go_to(runner, position)
     if resume_optimizer:
         runner.optim_wrapper.load_state_dict(checkpoint["optimizer"])
     if resume_param_scheduler:
@@ -112,6 +113,20 @@ def restore(
     runner.logger.info(f"Resumed from {display_path(filename)!r}: epoch {runner.epoch}, iteration {runner.iter}")
     if runner.iter >= runner.max_iters or runner.epoch >= runner.max_epochs:
         runner.logger.info(f"This run is finished already: {_progress(runner)}. To train on, ask for more.")
+
+
+def _position(runner: Runner) -> dict[str, Any]:
+    if isinstance(runner.train_loop, BaseTrainLoop):
+        return runner.train_loop.state_dict()
+    return {"epoch": runner.epoch, "iter": runner.iter}  # a user's loop may be any BaseLoop
+
+
+def _go_to(runner: Runner, position: Mapping[str, Any]) -> None:
+    loop: Any = runner.train_loop
+    if isinstance(loop, BaseTrainLoop):
+        loop.load_state_dict(position)
+    else:
+        loop._epoch, loop._iter = position["epoch"], position["iter"]  # where every such loop keeps them
 
 
 def _named_hooks(runner: Runner) -> list[tuple[str, Any]]:
