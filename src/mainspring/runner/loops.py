@@ -125,6 +125,8 @@ class IterBasedTrainLoop(BaseTrainLoop):
     ) -> None:
         super().__init__(runner, dataloader, val_begin, val_interval, dynamic_intervals)
         self._max_iters = whole_number(max_iters, "max_iters")
+        self.dataloader_iterator = self._endless_batches()
+        """The batches that are to come, without an end."""
 
     def run(self) -> nn.Module:
         """Train."""
@@ -133,11 +135,11 @@ class IterBasedTrainLoop(BaseTrainLoop):
         self.runner.model.train()
         if self._val_due:
             self.validate()
-        batches = self._endless_batches()
         while self._iter < self._max_iters and not self.stop_training:
-            self.run_iter(next(batches))
+            self.run_iter(next(self.dataloader_iterator))
             if self.should_validate(self._epoch, self._iter):
                 self.validate()
+        self.dataloader_iterator = self._endless_batches()  # the old one may have worker processes, which end now
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
         self.runner.call_hook("after_train")
@@ -157,6 +159,7 @@ class IterBasedTrainLoop(BaseTrainLoop):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go to a position, within the one epoch that the whole run is."""
         super().load_state_dict({**state_dict, "epoch": 0})
+        self.dataloader_iterator = self._endless_batches()
 
     def _endless_batches(self) -> Iterator[Any]:
         """Go over the data again and again, from where the run stands."""
