@@ -192,3 +192,54 @@ def test_on_cuda_float16_is_the_default():
         loss = model(torch.ones(2, 8, device="cuda")).float().mean()
     wrapper.update_params(loss)
     assert torch.isfinite(model.linear.weight).all()
+
+
+@pytest.fixture
+def parameters_keep_their_identity():
+    before = torch.__future__.get_swap_module_params_on_conversion()
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    yield
+    torch.__future__.set_swap_module_params_on_conversion(before)
+
+
+@pytest.mark.usefixtures("parameters_keep_their_identity")
+def test_the_model_may_be_moved_after_the_wrapper_is_made():
+    state = wrap(Half(), dtype="float16", loss_scale=64).state_dict()
+    model = Half().to("meta")
+    wrapper = wrap(model)
+    given = wrap(model, dtype="float16")
+    given.load_state_dict(state)
+    assert wrapper.device_type == "meta"
+    model.to_empty(device="cpu")
+    nn.init.ones_(model.linear.weight)
+    assert wrapper.device_type == "cpu"
+    with wrapper.optim_context(model):
+        assert model(torch.ones(2, 8)).dtype is torch.bfloat16
+    assert given.loss_scaler.get_scale() == 64
+    given.update_params(model.linear.weight.sum())
+    assert model.linear.weight.flatten().tolist() == pytest.approx([0.9] * 64)
+
+
+@pytest.mark.usefixtures("parameters_keep_their_identity")
+def test_a_scale_moves_with_the_model():
+    model = Half()
+    wrapper = wrap(model, dtype="float16", loss_scale={"init_scale": 128.0})
+    scaler = wrapper.loss_scaler
+    wrapper.update_params(model.linear.weight.sum() * torch.inf)
+    assert wrapper.loss_scaler is scaler
+    model.to("meta")
+    assert wrapper.loss_scaler is not scaler
+    assert wrapper.loss_scaler.get_scale() == 64
+
+
+def test_the_first_group_may_be_empty():
+    model = Half()
+    optimizer = torch.optim.SGD([{"params": []}, {"params": list(model.parameters())}], lr=0.1)
+    wrapper = AmpOptimWrapper(optimizer=optimizer)
+    wrapper.update_params(model.linear.weight.sum())
+    assert wrapper.device_type == "cpu"
+
+
+def test_an_unknown_option_of_the_scaler_is_refused_at_once():
+    with pytest.raises(TypeError, match="initial_scale"):
+        wrap(Half(), loss_scale={"initial_scale": 4.0})

@@ -196,6 +196,55 @@ def test_resuming_within_a_group_is_said(capsys):
     assert "inside a group of 4 accumulated iterations" in capsys.readouterr().out
 
 
+class TwoLosses(nn.Module):
+    """Two updates in each step, on what the forward pass returns."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = weight(1.0)
+        self.updates = []
+
+    def train_step(self, data, optim_wrapper):
+        for factor in (1.0, 3.0):
+            before = self.weight.item()
+            optim_wrapper.update_params(factor * self.weight.sum())
+            self.updates.append(round(before - self.weight.item(), 6))
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("counts", "iterations", "expected"),
+    [
+        (1, 2, [1, 3, 1, 3]),
+        (4, 6, [0, 0, 0, 2] * 3),
+        (2, 5, [0, 2] * 5),
+    ],
+)
+def test_two_losses_in_an_iteration_are_accumulated_as_losses(make_runner, make_loader, counts, iterations, expected):
+    """The end of the run is not where so many losses have been counted."""
+    model = TwoLosses()
+    make_runner(
+        model=model,
+        train_dataloader=make_loader(),
+        train_cfg={"by_epoch": False, "max_iters": iterations},
+        optim_wrapper={"optimizer": {"type": "SGD", "lr": 1.0}, "accumulative_counts": counts},
+        val_dataloader=None,
+        val_cfg=None,
+        val_evaluator=None,
+    ).train()
+    assert model.updates == pytest.approx(expected, abs=1e-5)
+
+
+def test_gradients_of_a_run_that_was_stopped_are_dropped():
+    parameter = weight(1.0)
+    wrapper = sgd(parameter, accumulative_counts=2)
+    wrapper.initialize_count_status(nn.Identity(), 0, 4)
+    wrapper.update_params(parameter.sum())
+    assert parameter.grad is not None
+    wrapper.initialize_count_status(nn.Identity(), 0, 4)
+    assert parameter.grad is None
+
+
 # Clipping
 
 

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mainspring.optim.scheduler import (
@@ -221,6 +221,7 @@ class TestResume:
         with_ours=st.booleans(),
         foreign=st.booleans(),
     )
+    @example(own=[(Patient, 0)], before=2, with_ours=False, foreign=False)  # what it waited is as at the beginning
     @settings(max_examples=60, deadline=None)
     def test_it_goes_on_with_the_same_bits(self, own, before, with_ours, foreign):
         def make(optimizer):

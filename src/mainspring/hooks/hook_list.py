@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -90,9 +91,17 @@ class HookList:
         return methods
 
     def close(self) -> None:
-        """Close every hook: the run is over, however it ended."""
+        """Close every hook: the run is over, however it ended.
+
+        One that fails keeps none of the others from being closed; its error is logged, so that it hides none of the
+        run's own.
+        """
         for _, hook in self._hooks:
-            hook.close()
+            try:
+                hook.close()
+            except Exception as error:
+                name = type(hook).__name__
+                print_log(f"{name}.close() failed: {type(error).__name__}: {error}", "current", logging.ERROR)
 
 
 def _acts_at(hook: Hook, stage: str) -> Callable[..., Any] | None:

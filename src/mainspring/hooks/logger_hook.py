@@ -113,7 +113,3 @@ class LoggerHook(Hook):
         numbers = {name: value for name, value in scalars.items() if isinstance(value, (int, float))}
         position = {"iter": runner.iter, "epoch": runner.epoch, "mode": "test"}
         runner.visualizer.add_scalars({**numbers, **position}, step=runner.iter)
-
-    def after_run(self, runner: Runner) -> None:
-        """Close what the scalars were handed to."""
-        runner.visualizer.close()

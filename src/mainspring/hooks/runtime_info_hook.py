@@ -50,9 +50,10 @@ class RuntimeInfoHook(Hook):
         runner.message_hub.update_info("epoch", runner.epoch)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Record the iteration and the learning rates it will use."""
+        """Record the iteration and the learning rates it will use; the optimizer wrapper learns the iteration too."""
         hub = runner.message_hub
         hub.update_info("iter", runner.iter)
+        runner.optim_wrapper.enter_iteration(runner.iter)
         for name, values in runner.optim_wrapper.get_lr().items():
             hub.update_scalar(f"train/{name}", values[0])
 

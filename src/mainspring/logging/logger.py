@@ -98,6 +98,12 @@ class MMLogger(logging.Logger, ManagerMixin):
         """Path of this process's log file, or None."""
         return None if self._log_file is None else str(self._log_file)
 
+    def close_file(self) -> None:
+        """Let go of the log file; the next record opens it again."""
+        for handler in self.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.close()
+
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802
         """Return whether a record of ``level`` would be logged."""
         # The base class answers from a cache that is emptied only for the loggers of logging.getLogger.

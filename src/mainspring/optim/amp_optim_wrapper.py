@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..device import get_device
 from ..registry import OPTIM_WRAPPERS
 from .optim_wrapper import OptimWrapper
 
@@ -21,7 +22,8 @@ _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 class AmpOptimWrapper(OptimWrapper):
     """An :class:`OptimWrapper` whose forward pass runs in lower precision where that is safe.
 
-    The forward pass runs under :func:`torch.autocast` on the device of the optimizer's parameters. With float16 the
+    The forward pass runs under :func:`torch.autocast` on the device of the optimizer's parameters, wherever they are
+    at that time: the model may be moved after this wrapper is made. With float16 the
     loss is scaled, so that small gradients do not vanish, and a step with overflowing gradients is left out
     (Micikevicius et al., "Mixed precision training", ICLR 2018); bfloat16 has the range of float32 and needs none
     of this. Clipping sees unscaled gradients.
@@ -45,11 +47,38 @@ class AmpOptimWrapper(OptimWrapper):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.device_type: str = self.optimizer.param_groups[0]["params"][0].device.type
-        self.cast_dtype = _cast_dtype(dtype, self.device_type)
-        options, self._fixed_scale = _scaler_options(loss_scale)
-        scaled = self.cast_dtype is torch.float16
-        self.loss_scaler = torch.amp.GradScaler(self.device_type, enabled=scaled, **options)
+        self._given_dtype = _checked_dtype(dtype)
+        self._scaler_options, self._fixed_scale = _scaler_options(loss_scale)
+        self._scaler: torch.amp.GradScaler | None = None
+        self._scaler_device = ""
+        self._scaler_state: dict[str, Any] = {}
+        torch.amp.GradScaler("cpu", **self._scaler_options)  # refuses unknown options now, not in the first step
+
+    @property
+    def device_type(self) -> str:
+        """The kind of device on which the parameters are now."""
+        parameters = (parameter for group in self.param_groups for parameter in group["params"])
+        first = next(parameters, None)
+        return get_device().type if first is None else str(first.device.type)
+
+    @property
+    def cast_dtype(self) -> torch.dtype:
+        """The lower precision: the given one, or torch's choice where the parameters are now."""
+        return self._given_dtype or torch.get_autocast_dtype(self.device_type)
+
+    @property
+    def loss_scaler(self) -> torch.amp.GradScaler:
+        """Scales the loss; made when first asked for, and anew, with its state, if the parameters have moved."""
+        device_type = self.device_type
+        if self._scaler is None or self._scaler_device != device_type:
+            if self._scaler is not None:
+                self._scaler_state = self._scaler.state_dict() or self._scaler_state
+            scaled = self.cast_dtype is torch.float16
+            self._scaler = torch.amp.GradScaler(device_type, enabled=scaled, **self._scaler_options)
+            self._scaler_device = device_type
+            if self._scaler_state:
+                self._scaler.load_state_dict(self._scaler_state)
+        return self._scaler
 
     def optim_context(self, model: nn.Module) -> AbstractContextManager[Any]:
         """Return the autocast context."""
@@ -78,12 +107,14 @@ class AmpOptimWrapper(OptimWrapper):
         super().load_state_dict(state_dict)
         scaler = state_dict.get("loss_scaler")
         if scaler:
-            self.loss_scaler.load_state_dict(scaler)
+            self._scaler_state = dict(scaler)
+            if self._scaler is not None:
+                self._scaler.load_state_dict(self._scaler_state)
 
 
-def _cast_dtype(dtype: str | torch.dtype | None, device_type: str) -> torch.dtype:
+def _checked_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     if dtype is None:
-        return torch.get_autocast_dtype(device_type)
+        return None
     chosen = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if chosen is None or chosen not in _DTYPES.values():
         raise ValueError(f"dtype must be 'float16', 'bfloat16' or None, but it is {dtype!r}.")

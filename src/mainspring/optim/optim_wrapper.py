@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -29,7 +30,8 @@ class OptimWrapper:
         optimizer: The optimizer. It stays usable by itself: ``optim_wrapper.optimizer.step(closure)``.
         accumulative_counts: How many iterations give one update. Each loss is divided by the size of its group, so
             that the gradient is that of the group's mean; the last group of a run, if incomplete, by its real
-            size.
+            size. A ``train_step`` that calls :meth:`update_params` several times in an iteration accumulates so many
+            losses, not iterations, and an incomplete group at the end gives no update.
         clip_grad: Options of gradient clipping: ``dict(max_norm=1.0, norm_type=2)`` for
             :func:`torch.nn.utils.clip_grad_norm_`, ``dict(type='value', clip_value=0.5)`` for
             :func:`torch.nn.utils.clip_grad_value_`. The norm before clipping is logged as ``grad_norm``.
@@ -69,6 +71,7 @@ class OptimWrapper:
         self._inner_count = 0
         self._max_counts = -1
         self._remainder_counts = -1
+        self._iteration = -1
 
     # What a step calls, in this order.
 
@@ -103,6 +106,7 @@ class OptimWrapper:
         if self._accumulative_counts == 1:
             return loss
         in_last_group = self._max_counts - self._remainder_counts <= self._inner_count < self._max_counts
+        in_last_group = in_last_group and self._iteration in (-1, self._inner_count)
         return loss / (self._remainder_counts if in_last_group else self._accumulative_counts)
 
     def backward(self, loss: torch.Tensor, **kwargs: Any) -> None:
@@ -134,22 +138,31 @@ class OptimWrapper:
         self._inner_count = init_counts
         self._max_counts = max_counts
         self._remainder_counts = max_counts % self._accumulative_counts if max_counts >= 0 else -1
+        self._iteration = -1
+        self.zero_grad()  # a run that was stopped inside a group has left some
         if init_counts % self._accumulative_counts:
             print_log(
                 f"Resuming inside a group of {self._accumulative_counts} accumulated iterations, whose gradients so"
                 " far are lost: the first update is smaller.",
                 logger="current",
-                level=30,
+                level=logging.WARNING,
             )
+
+    def enter_iteration(self, iteration: int) -> None:
+        """Say which iteration begins, from 0, so that the end of the run is known if an iteration has several losses.
+
+        Each loss is counted as an iteration. Where counts and iterations turn out to differ, no update is forced where
+        the count reaches ``max_counts``: it is not the end of the run. Without this call, they are taken to agree.
+        """
+        self._iteration = iteration
 
     def should_update(self) -> bool:
         """Whether the iteration that has just been counted ends its accumulation group."""
-        return self._inner_count % self._accumulative_counts == 0 or self._inner_count == self._max_counts
+        return self._ends_group(self._inner_count)
 
     def should_sync(self) -> bool:
         """Whether the iteration that is running will end its accumulation group."""
-        following = self._inner_count + 1
-        return following % self._accumulative_counts == 0 or following == self._max_counts
+        return self._ends_group(self._inner_count + 1)
 
     @property
     def inner_count(self) -> int:
@@ -196,6 +209,10 @@ class OptimWrapper:
                 f"This is the state of another optimizer than {name}: it has no {', '.join(lacking)}. Configure the"
                 " optimizer that it comes from, or take only the weights of that run: load_from, with resume=False."
             )
+
+    def _ends_group(self, count: int) -> bool:
+        at_end = count == self._max_counts and self._iteration in (-1, count - 1)
+        return at_end or count % self._accumulative_counts == 0
 
     def __repr__(self) -> str:
         return (

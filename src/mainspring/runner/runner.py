@@ -18,7 +18,7 @@ from ..hooks import Hook
 from ..logging import MessageHub, MMLogger
 from ..model import BaseModule
 from ..optim import build_optim_wrapper
-from ..registry import RUNNERS, init_default_scope
+from ..registry import RUNNERS, DefaultScope, init_default_scope
 from ..utils import check_type, display_path, nearest, options_from
 from . import build, state
 from .environment import Environment
@@ -321,11 +321,14 @@ class Runner(RunFacts):
         return metrics
 
     def _run(self, run: Callable[[], Any], training: bool = False) -> Any:
+        for shared in (self.logger, self.message_hub, self.visualizer):
+            shared.make_current()  # another runner may have been made since
         try:
-            self.call_hook("before_run")
-            self.load_or_resume(training)
-            result = run()
-            self.call_hook("after_run")
+            with DefaultScope.overwrite_default_scope(self.default_scope):
+                self.call_hook("before_run")
+                self.load_or_resume(training)
+                result = run()
+                self.call_hook("after_run")
             return result
         except KeyboardInterrupt as interrupt:
             self._hooks.close()
@@ -333,6 +336,8 @@ class Runner(RunFacts):
             raise SystemExit(130) from interrupt
         finally:
             self._hooks.close()
+            self.visualizer.close()
+            self.logger.close_file()
 
     def register_hook(self, hook: Hook | Cfg, priority: int | str | None = None) -> None:
         """Add a hook, behind those of the same priority.
@@ -378,6 +383,8 @@ class Runner(RunFacts):
         The arguments are those of :func:`mainspring.checkpoint.load_checkpoint`.
         """
         checkpoint = read_checkpoint(filename, map_location)
+        if self._given["train_cfg"] is not None:
+            _ = self._initialised  # whoever loads first: the initial weights come before the loaded ones
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         load_weights(self.model, checkpoint, strict, self.logger, revise_keys=revise_keys, source=repr(str(filename)))
         self.logger.info(f"Loaded the weights in {display_path(filename)!r}")

@@ -76,6 +76,12 @@ class ManagerMixin:
         current: Self = next(reversed(cls._instance_dict.values()))
         return current
 
+    def make_current(self) -> None:
+        """Make this the instance that :meth:`get_current_instance` returns."""
+        instances = type(self)._instance_dict
+        instances.pop(self.instance_name, None)
+        instances[self.instance_name] = self
+
     @classmethod
     def check_instance_created(cls, name: str) -> bool:
         """Return whether there is an instance called ``name``."""

@@ -74,7 +74,8 @@ class Recursion:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what :meth:`state_dict` returned."""
         self._entered, self._left = list(state["entered"]), list(state["left"])
-        for name, value in state["attributes"].items():
+        # The first step was made at construction; what the state does not name was then as its setting is.
+        for name, value in {**self._settings, **state["attributes"]}.items():
             setattr(self._scheduler, name, copy.deepcopy(value))
 
 
