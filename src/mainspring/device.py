@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["autocast", "get_device", "max_memory_allocated", "usable_device"]
+__all__ = ["autocast", "get_device", "make_current", "max_memory_allocated", "may_run_ahead", "usable_device"]
 
 
 def get_device() -> torch.device:
@@ -34,6 +34,17 @@ def usable_device(name: str, path: str) -> torch.device:
             f"{path} is {name!r}, which cannot be used here: {error}. Without it, it would be {str(get_device())!r}."
         ) from error
     return device
+
+
+def make_current(device: torch.device) -> None:
+    """Make an accelerator that is named with its index, such as ``cuda:1``, the one that torch takes by default."""
+    if device.index is not None and device.type == get_device().type != "cpu":
+        torch.accelerator.set_device_index(device.index)
+
+
+def may_run_ahead(device: torch.device) -> bool:
+    """Whether the host may go on while data travel to a device: not if that is the CPU, which would read too early."""
+    return device.type != "cpu"
 
 
 def autocast(device: torch.device, enabled: bool) -> AbstractContextManager[Any]:

@@ -179,6 +179,55 @@ def test_modules_see_the_version_that_wrote_their_weights(tmp_path, ours):
     assert other[0].scale.item() == 0.25
 
 
+class Extra(nn.Linear):
+    def get_extra_state(self):
+        return {"seen": 3}
+
+    def set_extra_state(self, state):
+        self.seen = state["seen"]
+
+
+def test_what_a_module_keeps_beside_tensors_is_saved_and_loaded(tmp_path):
+    moved = weights_to_cpu(Extra(2, 1).state_dict())
+    assert moved["_extra_state"] == {"seen": 3}
+    save_checkpoint({"state_dict": moved}, tmp_path / "a.pth")
+    other = Extra(2, 1)
+    load_checkpoint(other, tmp_path / "a.pth", strict=True)
+    assert other.seen == 3
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_weights_to_cpu_copies_a_storage_once(device):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
+    flat = torch.arange(6.0, device=device)
+    turned = flat.view(2, 3).t()
+    moved = weights_to_cpu({"a": flat, "tied": flat, "view": flat[2:5], "turned": turned, "other": flat.clone()})
+    place = moved["a"].untyped_storage().data_ptr()
+    assert [value.untyped_storage().data_ptr() == place for value in moved.values()] == [True, True, True, True, False]
+    assert {value.device.type for value in moved.values()} == {"cpu"}
+    assert moved["view"].tolist() == [2.0, 3.0, 4.0]
+    assert moved["turned"].tolist() == [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_lazy_module_takes_the_shapes_that_it_is_given(strict, logger, caplog):
+    given = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).state_dict()
+    lazy = nn.Sequential(nn.LazyLinear(4), nn.LazyLinear(2))
+    load_state_dict(lazy, given, strict, logger)
+    assert torch.equal(lazy[0].weight, given["0.weight"])
+    assert torch.equal(lazy[1].bias, given["1.bias"])
+    assert caplog.records == []
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_a_lazy_module_has_no_shapes_to_give(logger, caplog):
+    load_state_dict(nn.Linear(3, 4), {**nn.LazyLinear(4).state_dict(), "bias": torch.ones(4)}, False, logger)
+    (record,) = caplog.records
+    assert "weight: a tensor without a shape yet given, (4, 3) expected" in record.getMessage()
+
+
 def test_weights_to_cpu_keeps_order_and_versions():
     state_dict = two_layers().state_dict()
     moved = weights_to_cpu(state_dict)

@@ -175,6 +175,19 @@ def test_trust_reads_them_and_runs_their_code(file, tmp_path):
     assert (tmp_path / "made").is_dir()
 
 
+def test_the_advice_for_a_file_that_needs_trust_can_be_followed(file, tmp_path):
+    """By whom reads it through a runner too, which has no trust to give."""
+    torch.save({"state_dict": nn.Linear(3, 2).state_dict(), "path": Path("a")}, file)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(nn.Linear(3, 2), file)
+    assert "read_checkpoint(file, trust=True)" in str(caught.value)
+    assert "save_checkpoint({'state_dict': checkpoint['state_dict']}, new_file)" in str(caught.value)
+    new_file = tmp_path / "plain.pth"
+    checkpoint = read_checkpoint(file, trust=True)
+    save_checkpoint({"state_dict": checkpoint["state_dict"]}, new_file)
+    load_checkpoint(nn.Linear(3, 2), new_file, strict=True)
+
+
 def test_trust_does_not_excuse_damage(file):
     torch.save({"model": nn.Linear(1, 1)}, file)
     file.write_bytes(file.read_bytes()[:-30])

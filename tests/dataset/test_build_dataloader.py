@@ -182,7 +182,6 @@ def test_a_worker_function_of_ones_own():
     assert build(worker_init_fn=quiet).worker_init_fn is quiet
     ours = build(worker_init_fn={"type": "worker_init_fn", "num_workers": 0, "rank": 0, "seed": 1}).worker_init_fn
     assert ours.keywords == {"num_workers": 0, "rank": 0, "seed": 1}
-    assert build_dataloader({"dataset": Squares(), "batch_size": 1}, 0, worker_seed=False).worker_init_fn is None
     assert build(seed=None).worker_init_fn is None
 
 

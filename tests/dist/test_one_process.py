@@ -1,3 +1,5 @@
+from collections import OrderedDict, defaultdict
+
 import numpy as np
 import pytest
 import torch
@@ -124,3 +126,11 @@ def test_cast_data_device_wants_tensors_and_a_fitting_out():
         dist.cast_data_device([tensor], "cpu", out=[tensor, tensor])
     with pytest.raises(ValueError, match="keys"):
         dist.cast_data_device({"a": tensor}, "cpu", out={"b": tensor})
+
+
+def test_containers_keep_their_type_when_their_tensors_are_moved():
+    given = defaultdict(list, a=[torch.zeros(1)], b=OrderedDict(c=torch.ones(1)))
+    moved = dist.cast_data_device(given, "meta")
+    assert moved["a"][0].device.type == "meta"
+    assert type(moved["b"]) is OrderedDict
+    assert moved["new"] == []

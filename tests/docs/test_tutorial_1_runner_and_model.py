@@ -120,7 +120,9 @@ def test_a_batch_that_is_neither_dict_nor_list_nor_tuple_is_a_type_error(run):
 
     runner = run(model=Classifier(), train_dataloader=batches_of_tensors)
 
-    with pytest.raises(TypeError, match=r"a tensor of shape \(2, 3, 4, 4\) to Classifier.*a dict.*or a tuple or list"):
+    with pytest.raises(
+        TypeError, match=r"a float32 tensor of shape \(2, 3, 4, 4\) to Classifier.*a dict.*or a tuple or list"
+    ):
         runner.train()
 
 

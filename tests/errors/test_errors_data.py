@@ -225,12 +225,12 @@ class TestMetrics:
         ],
     )
     def test_one_that_answers_with_nothing_of_use(self, refused, answer, words):
-        cure = ("The metric Answering answered with", "{'accuracy': 97.5}", "compute_metrics")
+        cure = ("The metric Answering returned", "{'accuracy': 97.5}", "compute_metrics")
         refused(ValueError, words, *cure, what="val", val_evaluator=Answering(answer))
 
     def test_two_with_one_key(self, refused):
         two = [{"type": "Accuracy"}, {"type": "Accuracy"}]
-        words = ("The metrics Accuracy and Accuracy both answer with 'accuracy/top1'", "another prefix")
+        words = ("The metrics Accuracy and Accuracy both return 'accuracy/top1'", "another prefix")
         refused(ValueError, *words, what="val", val_evaluator=two)
 
     def test_two_with_one_key_and_two_prefixes(self, make_runner):
@@ -259,7 +259,7 @@ class TestMetrics:
         refused(kind, words, what="val", val_evaluator=evaluator)
 
     @pytest.mark.parametrize(
-        ("result", "words"), [(None, "None"), (torch.zeros(4, 3), "a float32 tensor of shape [4, 3]")]
+        ("result", "words"), [(None, "None"), (torch.zeros(4, 3), "a float32 tensor of shape (4, 3)")]
     )
     def test_predictions_that_it_cannot_read(self, refused, net, result, words):
         class Predicting(net):

@@ -210,7 +210,7 @@ class TestCheckpointHook:
 
     @pytest.mark.parametrize("names", ["acurracy/top1", ["accuracy/top1", "acurracy/top1"]])
     def test_a_metric_that_nobody_answers(self, make_runner, names):
-        with pytest.raises(ValueError, match=r"Did you mean 'accuracy/top1'.*It answered: accuracy/top1") as caught:
+        with pytest.raises(ValueError, match=r"Did you mean 'accuracy/top1'.*It returned: accuracy/top1") as caught:
             make_runner(default_hooks=watching(names), train_cfg={"max_epochs": 3}).train()
         assert "save_best watches 'acurracy/top1'" in str(caught.value)
 

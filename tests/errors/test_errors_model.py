@@ -29,7 +29,7 @@ def returning(net):
 
 LOSSES = {
     "none": (lambda x: None, TypeError, "returned None", "a dict of losses", "Does every branch of it return?"),
-    "tensor": (lambda x: x.mean(), TypeError, "a tensor of shape ()", "{'loss': loss}"),
+    "tensor": (lambda x: x.mean(), TypeError, "a float32 tensor of shape ()", "{'loss': loss}"),
     "pairs": (lambda x: [("loss", x.mean())], TypeError, "a list of 1", "a dict of losses"),
     "empty": (lambda x: {}, ValueError, "an empty dict", "'loss' in its key"),
     "no loss key": (lambda x: {"acc": x.mean()}, ValueError, "only the keys 'acc'", "'loss' in its key"),
@@ -97,15 +97,23 @@ class Samples(list):
 
 ROW = torch.zeros(6)
 BATCHES = {
-    "other keys": ({"img": ROW, "label": 1}, "'img'", "img=a tensor of shape (4, 6), label=a tensor of shape (4,)"),
+    "other keys": (
+        {"img": ROW, "label": 1},
+        "'img'",
+        "img=a float32 tensor of shape (4, 6), label=an int64 tensor of shape (4,)",
+    ),
     "a key too many": ({"inputs": ROW, "labels": 1, "id": 7}, "'id'", "Give it the arguments that the batch has"),
-    "a key too few": ({"labels": 1}, "missing 1 required positional argument: 'inputs'", "batch labels=a tensor"),
+    "a key too few": (
+        {"labels": 1},
+        "missing 1 required positional argument: 'inputs'",
+        "labels=an int64 tensor",
+    ),
     "a key called mode": ({"inputs": ROW, "mode": "x"}, "multiple values", "mode=a list of 4 (first 'x')"),
-    "keys that are numbers": ({0: ROW}, "must be strings", "0=a tensor"),
+    "keys that are numbers": ({0: ROW}, "must be strings", "of shape (4, 6)"),
     "too long a tuple": (
         (ROW, 1, 2),
         "multiple values for argument 'mode'",
-        "batch a tensor of shape (4, 6), a tensor",
+        "batch a float32 tensor of shape (4, 6), an int64 tensor",
     ),
     "strings": ("cat", "multiple values for argument 'mode'", "batch 'cat', 'cat'"),
 }
@@ -124,7 +132,7 @@ class TestBatches:
         loader = DataLoader(Samples(ROW), batch_size=4)
         refused(
             TypeError,
-            "BaseDataPreprocessor handed a tensor of shape (4, 6) to Net",
+            "BaseDataPreprocessor handed a float32 tensor of shape (4, 6) to Net",
             "a dict (unpacked as keywords of forward) or a tuple or list",
             what=what,
             **{f"{what}_dataloader": loader},
@@ -135,7 +143,7 @@ class TestBatches:
         refused(
             TypeError,
             "must be Tensor",
-            "a tuple of 4 (first a tensor of shape (6,))",
+            "a tuple of (a float32 tensor of shape (6,), a float32",
             "collate_fn='default_collate'",
             train_dataloader=loader,
         )

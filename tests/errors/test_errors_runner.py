@@ -301,7 +301,7 @@ class TestOptimisation:
 
     def test_a_schedule_of_torchs_own(self, refused, net):
         schedule = torch.optim.lr_scheduler.StepLR(torch.optim.SGD(net().parameters(), lr=0.1), 1)
-        refused(TypeError, "torch's own schedulers do not serve", "dict(type='StepLR'", param_scheduler=schedule)
+        refused(TypeError, "torch's own schedulers are not supported", "dict(type='StepLR'", param_scheduler=schedule)
 
     def test_a_schedule_of_another_optimizer(self, refused, net):
         schedule = StepLR(torch.optim.SGD(net().parameters(), lr=0.1), step_size=1)

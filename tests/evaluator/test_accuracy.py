@@ -1,11 +1,14 @@
 import itertools
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.overrides import TorchFunctionMode
 
+from mainspring.device import may_run_ahead
 from mainspring.evaluator import Accuracy, StreamingMetric
 from mainspring.registry import METRICS
 from mainspring.structures import BaseDataElement
@@ -123,18 +126,18 @@ def test_it_works_where_the_update_runs_in_inference_mode_and_the_next_does_not(
 @pytest.mark.parametrize(
     ("data_samples", "error", "message"),
     [
-        (SCORES, TypeError, r"predict mode returned: a float32 tensor of shape \[4, 3\]\. Return a tuple"),
+        (SCORES, TypeError, r"predict mode returned: a float32 tensor of shape \(4, 3\)\. Return a tuple"),
         (None, TypeError, "predict mode returned: None"),
-        ([SCORES, LABELS], TypeError, "predict mode returned: a list of 2 Tensor"),
+        ([SCORES, LABELS], TypeError, r"predict mode returned: a list of 2 \(first a float32 tensor"),
         ([], TypeError, "an empty list"),
         ((SCORES, LABELS, LABELS), ValueError, "a position from 0 to 2"),
         ({"logits": SCORES, "label": LABELS}, ValueError, "finds only 'logits', 'label'. .* pred_key="),
         ({"scores": SCORES, "y": LABELS}, ValueError, "'gt_label', .* finds only 'scores', 'y'. .* target_key="),
         ([{"scores": SCORES[0], "label": 1}, {"scores": SCORES[0]}], ValueError, "'label' in the first sample"),
-        ((SCORES[None], LABELS), TypeError, r"the predictions must be scores .* a float32 tensor of shape \[1, 4"),
-        ((SCORES[:, 0], LABELS), TypeError, r"but they are a float32 tensor of shape \[4\]"),
+        ((SCORES[None], LABELS), TypeError, r"the predictions must be scores .* a float32 tensor of shape \(1, 4"),
+        ((SCORES[:, 0], LABELS), TypeError, r"but they are a float32 tensor of shape \(4,\)"),
         ((SCORES, LABELS.float()), TypeError, r"the labels must be integers of shape \[N\], .* float32"),
-        ((SCORES, torch.eye(3)[LABELS]), TypeError, r"the labels must be integers .* shape \[4, 3\]"),
+        ((SCORES, torch.eye(3)[LABELS]), TypeError, r"the labels must be integers .* shape \(4, 3\)"),
         ((SCORES, LABELS[:3]), ValueError, "got 4 predictions and 3 labels"),
     ],
 )
@@ -175,3 +178,22 @@ def test_it_is_a_streaming_metric_built_by_name():
     metric = METRICS.build({"type": "Accuracy", "topk": [1, 5]})
     assert isinstance(metric, StreamingMetric)
     assert metric.topk == (1, 5)
+
+
+def test_no_copy_to_the_cpu_runs_ahead():
+    """The host would read it before it is whole."""
+
+    class Copies(TorchFunctionMode):
+        ahead: ClassVar[list[bool]] = []
+
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            if func is torch.Tensor.to:
+                self.ahead.append((kwargs or {}).get("non_blocking", False))
+            return func(*args, **(kwargs or {}))
+
+    metric = Accuracy()
+    with Copies() as copies:
+        metric.process(None, (torch.eye(3), torch.arange(3)))
+    assert copies.ahead == [False] * 3
+    assert metric.evaluate(size=3) == {"accuracy/top1": 100}
+    assert may_run_ahead(torch.device("cuda"))

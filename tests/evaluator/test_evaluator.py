@@ -69,7 +69,7 @@ def test_data_elements_become_dicts_and_all_else_stays():
 def test_two_metrics_with_one_key():
     evaluator = Evaluator([Recorder(prefix="a"), Twin(prefix="a")])
     evaluator.process([1])
-    with pytest.raises(ValueError, match=r"Recorder and Twin both answer with 'a/count'\. .* Twin\(prefix='\.\.\.'\)"):
+    with pytest.raises(ValueError, match=r"Recorder and Twin both return 'a/count'\. .* Twin\(prefix='\.\.\.'\)"):
         evaluator.evaluate(1)
 
 
@@ -80,7 +80,7 @@ def test_two_metrics_with_one_key():
 def test_a_metric_that_answers_nothing(answer, described, prefix):
     evaluator = Evaluator(Recorder(answer=answer, prefix=prefix))
     evaluator.process([1])
-    with pytest.raises(ValueError, match=f"The metric Recorder answered with .*{described}.*compute_metrics"):
+    with pytest.raises(ValueError, match=f"The metric Recorder returned .*{described}.*compute_metrics"):
         evaluator.evaluate(1)
 
 
@@ -90,7 +90,7 @@ def test_a_metric_that_forgets_to_return():
             pass
 
     evaluator = Evaluator(Silent(prefix="x"))
-    with pytest.raises(ValueError, match="The metric Silent answered with None"):
+    with pytest.raises(ValueError, match="The metric Silent returned None"):
         evaluator.evaluate(1)
 
 
@@ -121,3 +121,16 @@ def test_offline_with_arguments_that_do_not_fit():
         evaluator.offline_evaluate([1, 2, 3], [1, 2])
     with pytest.raises(ValueError, match="chunk_size must be 1 or more, but it is 0"):
         evaluator.offline_evaluate([1], chunk_size=0)
+
+
+def test_a_metric_given_twice_is_found_before_anything_runs():
+    class Count(BaseMetric):
+        def process(self, data_batch, data_samples):
+            self.results.append(1)
+
+        def compute_metrics(self, results):
+            return {"count": len(results)}
+
+    with pytest.raises(ValueError, match=r"metrics\[1\] is a second Count with the same settings"):
+        Evaluator([Count(), Count()])
+    assert len(Evaluator([Count(prefix="a"), Count(prefix="b")]).metrics) == 2

@@ -67,7 +67,7 @@ def test_its_own_state_is_used_and_begins_anew():
 
 def test_the_state_is_cleared_although_computing_failed():
     inner = torchmetrics.ConfusionMatrix(task="multiclass", num_classes=2)
-    with pytest.raises(ValueError, match=r"'MulticlassConfusionMatrix' is a int64 tensor of shape \[2, 2\], but only"):
+    with pytest.raises(ValueError, match=r"'MulticlassConfusionMatrix' is an int64 tensor of shape \(2, 2\), but only"):
         in_two_batches(TorchMetric(inner))
     assert inner.update_count == 0
 

@@ -52,7 +52,7 @@ def test_stopped_after_an_epoch_it_ends_with_the_same_weights(tmp_path: Path) ->
     import torch
 
     run(tmp_path / "whole", "--epochs", "3")
-    # The schedule ends with the run, so the first part must know the length of the whole: it is broken off instead.
+    # The schedule ends with the run, so the first part must know the length of the whole: it is interrupted instead.
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); import train\n"
         "from mainspring import Hook\n"

@@ -1,5 +1,8 @@
+import hashlib
 import math
 import os
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,7 +10,7 @@ from torch import nn
 
 from mainspring import BaseMetric
 from mainspring.checkpoint import read_checkpoint
-from mainspring.hooks import CheckpointHook, Hook
+from mainspring.hooks import CheckpointHook, Hook, LoggerHook
 
 
 class Scripted(BaseMetric):
@@ -194,7 +197,7 @@ def test_several_metrics_have_rules_of_their_own(train):
     assert checkpoints(runner) == ["best_acc_epoch_2.pth", "best_cost_epoch_3.pth"]
     assert {name: entry["score"] for name, entry in hook_of(runner).best.items()} == {"acc": 0.3, "cost": 1.0}
 
-    with pytest.raises(ValueError, match="whether a greater or a less 'cost' is better cannot be told from its name"):
+    with pytest.raises(ValueError, match="whether a higher or a lower 'cost' is better cannot be told from its name"):
         CheckpointHook(save_best=["acc", "cost"])
     with pytest.raises(ValueError, match="3 rules are given for 2 metrics"):
         CheckpointHook(save_best=["acc", "cost"], rule=["less"] * 3)
@@ -208,7 +211,7 @@ def test_auto_watches_the_first_metric(train):
 
 
 def test_a_metric_that_is_not_answered_is_named_with_the_nearest(train):
-    with pytest.raises(ValueError, match=r"watches 'acuracy'.*Did you mean 'accuracy'.*It answered: accuracy"):
+    with pytest.raises(ValueError, match=r"watches 'acuracy'.*Did you mean 'accuracy'.*It returned: accuracy"):
         train(answers=[0.1], save_best="acuracy", rule="greater")
 
 
@@ -284,3 +287,55 @@ def test_what_was_saved_is_what_is_loaded(train, net):
 def test_impossible_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
         CheckpointHook(**arguments)
+
+
+# MMEngine's further arguments
+
+
+def test_the_last_and_the_best_are_published_with_the_named_entries_only(train):
+    runner = train(
+        answers=[0.1, 0.9, 0.3],
+        max_epochs=3,
+        save_best="accuracy",
+        max_keep_ckpts=1,
+        published_keys=["meta", "state_dict"],
+    )
+    published = [name for name in checkpoints(runner) if re.search(r"-[0-9a-f]{8}\.pth$", name)]
+    assert [name.rsplit("-", 1)[0] for name in published] == ["best_accuracy_epoch_2", "epoch_3"]
+    for name in published:
+        content = (Path(runner.work_dir) / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest()[:8] == name[-12:-4]
+        assert list(read_checkpoint(Path(runner.work_dir) / name)) == ["meta", "state_dict"]
+    assert set(checkpoints(runner)) == {*published, "epoch_3.pth", "best_accuracy_epoch_2.pth"}
+    assert pointed(runner.work_dir) == "epoch_3.pth"
+
+
+def test_an_entry_to_publish_that_is_not_there(train):
+    with pytest.raises(ValueError, match=r"published_keys names 'state_dct'.* Did you mean 'state_dict'"):
+        train(max_epochs=1, published_keys="state_dct")
+
+
+@pytest.mark.parametrize("name", ["backend_args", "file_client_args"])
+def test_files_go_to_local_directories_only(make_runner, tmp_path, name):
+    for hook in (CheckpointHook, LoggerHook):
+        hook(**{name: None})
+        hook(**{name: {"backend": "local"}})
+        with pytest.raises(ValueError, match=f"{hook.__name__}: {name} is .*'petrel'.* local directories only"):
+            hook(**{name: {"backend": "petrel"}})
+        with pytest.raises(ValueError, match=f"{hook.__name__}: out_dir is 's3://bucket/runs'"):
+            hook(out_dir="s3://bucket/runs")
+    runner = make_runner()
+    with pytest.raises(ValueError, match=f"save_checkpoint: {name} is "):
+        runner.save_checkpoint(tmp_path, "x.pth", **{name: {"backend": "petrel"}})
+    runner.save_checkpoint(str(tmp_path), "x.pth", {"backend": "disk"}, False, False, {"note": 1}, True, None)
+    checkpoint = read_checkpoint(tmp_path / "x.pth")
+    assert checkpoint["meta"]["note"] == 1
+    assert "optimizer" not in checkpoint
+
+
+def test_arguments_stand_in_the_order_of_mmengine():
+    hook = CheckpointHook(
+        1, True, True, True, None, -1, True, None, None, None, None, None, "at_{}.pth", None, "meta", 3
+    )
+    assert (hook.filename_tmpl, hook.published_keys, hook.save_begin) == ("at_{}.pth", ["meta"], 3)
+    assert LoggerHook(10, True, 1000, None, ".log", True, None, False, None).log_metric_by_epoch is False

@@ -175,3 +175,21 @@ def test_training_alone_needs_no_validation(train):
 def test_impossible_arguments(arguments, error):
     with pytest.raises(error, match=rf"LoggerHook: {next(iter(arguments))} must be "):
         LoggerHook(**arguments)
+
+
+def test_the_log_and_the_scalars_can_be_copied_at_the_end(train, tmp_path):
+    runner, text = train(out_dir=tmp_path / "kept", interval=2)
+    kept = tmp_path / "kept" / Path(runner.work_dir).name
+    (log,) = kept.rglob("*.log")
+    copied = log.read_text()
+    assert text.startswith(copied)
+    assert "(train)" in copied
+    (scalars,) = kept.rglob("*.jsonl")
+    assert read_scalars(scalars) == read_scalars(Path(runner.work_dir) / scalars.relative_to(kept))
+
+
+def test_what_is_copied_can_be_chosen_but_stays(train, tmp_path):
+    train(out_dir=tmp_path / "kept", out_suffix=".log", val_batches=0, train_cfg={"max_epochs": 1})
+    assert [file.suffix for file in (tmp_path / "kept").rglob("*.*") if file.is_file()] == [".log"]
+    with pytest.raises(ValueError, match="keep_local=False is not supported"):
+        LoggerHook(out_dir=tmp_path, keep_local=False)

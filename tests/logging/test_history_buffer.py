@@ -324,3 +324,9 @@ def test_no_synchronisation_on_cuda():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert (buffer.total_sum, buffer.mean(), len(buffer.data[0])) == (5000, 1, 1000)
+
+
+def test_the_value_can_be_given_by_name():
+    buffer = HistoryBuffer()
+    buffer.update(log_val=3.0, count=2)
+    assert buffer.mean() == 1.5

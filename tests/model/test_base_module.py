@@ -11,10 +11,12 @@ import torch
 import torch.distributed as torch_dist
 import torch.multiprocessing as mp
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mainspring.logging import MMLogger
 from mainspring.model.base_module import BaseModule, ModuleDict, ModuleList, Sequential
-from mainspring.model.weight_init import ConstantInit
+from mainspring.model.init_record import recording
+from mainspring.model.weight_init import ConstantInit, update_init_info
 
 
 def constant(val, **others):
@@ -216,6 +218,20 @@ class TestLog:
         text = log.read_text()
         assert text.index("parameters of Leaf") < text.index("parameters of Tree")
         assert text.count("student.linear.weight") == 1
+
+    @pytest.mark.usefixtures("log")
+    def test_the_host_reads_once_for_each_note(self):
+        class Reads(TorchDispatchMode):
+            count = 0
+
+            def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+                self.count += func is torch.ops.aten._local_scalar_dense.default
+                return func(*args, **(kwargs or {}))
+
+        module = nn.Sequential(*(nn.Linear(2, 2) for _ in range(5)))
+        with recording(module), Reads() as reads:
+            update_init_info(module, "noted")
+        assert reads.count <= 1
 
     def test_parameters_of_all_kinds_can_be_recorded(self, log):
         tree = Tree(constant(1), lazy=nn.LazyLinear(2), meta=nn.Linear(2, 2, device="meta"))

@@ -135,15 +135,16 @@ def test_the_scale_is_part_of_the_state():
 @pytest.mark.parametrize(("saved", "loaded"), [("float16", "bfloat16"), ("bfloat16", "float16")])
 def test_the_precision_may_change_on_the_way(saved, loaded):
     model = Half()
-    state = wrap(model, lr=0.3, dtype=saved).state_dict()
+    wrapper = wrap(model, dtype=saved)
+    wrapper.param_groups[0]["lr"] = 0.3  # in the course of the training
     other = wrap(model, dtype=loaded)
-    other.load_state_dict(state)
+    other.load_state_dict(wrapper.state_dict())
     assert other.get_lr() == {"lr": [0.3]}
 
 
 def test_a_state_without_scale_leaves_the_scaler_new():
     model = Half()
-    wrapper = wrap(model, dtype="float16")
+    wrapper = wrap(model, lr=0.3, dtype="float16")
     wrapper.load_state_dict(torch.optim.SGD(model.parameters(), lr=0.3).state_dict())
     assert wrapper.loss_scaler.get_scale() == 2.0**16
     assert wrapper.get_lr() == {"lr": [0.3]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -40,6 +42,39 @@ def test_its_state_comes_back(name: str) -> None:
     fresh.load_state_dict(wrapper.state_dict())
 
     assert str(fresh.state_dict()["state"]) == str(wrapper.state_dict()["state"])
+
+
+def two_groups(**options: Any) -> OptimWrapper:
+    groups = [{"params": [torch.nn.Parameter(torch.ones(1))]} for _ in range(2)]
+    groups[1]["weight_decay"] = options.pop("second_decay", 0.0)
+    return OptimWrapper(torch.optim.Adam(groups, **{"lr": 0.1, **options}))
+
+
+def test_a_setting_that_is_configured_otherwise_stays_in_its_group() -> None:
+    saved = two_groups()
+    fresh = two_groups(second_decay=0.5, betas=(0.8, 0.99), foreach=False)
+    fresh.load_state_dict(saved.state_dict())
+    assert [group["weight_decay"] for group in fresh.param_groups] == [0.0, 0.5]
+    assert [group["betas"] for group in fresh.param_groups] == [(0.8, 0.99)] * 2
+    assert [group["foreach"] for group in fresh.param_groups] == [False] * 2
+    assert [group["weight_decay"] for group in saved.param_groups] == [0.0, 0.0], "the state is left as it was"
+
+
+def test_a_state_that_says_nothing_of_the_settings_is_compared_itself() -> None:
+    plain = two_groups(lr=0.3).optimizer.state_dict()
+    plain["param_groups"][0]["initial_lr"] = 0.1  # by a schedule, which began where it is configured to begin
+    fresh = two_groups()
+    fresh.load_state_dict(plain)
+    assert fresh.get_lr() == {"lr": [0.3, 0.1]}
+
+
+def test_a_rate_that_is_a_tensor_is_compared_by_its_value() -> None:
+    saved, same, other = (two_groups(lr=torch.tensor(lr), foreach=False) for lr in (0.1, 0.1, 0.2))
+    saved.param_groups[0]["lr"].fill_(0.05)
+    state = saved.state_dict()
+    for wrapper, expected in ((same, [0.05, 0.05]), (other, [0.2, 0.2])):
+        wrapper.load_state_dict(state)
+        assert [lr.item() for lr in wrapper.get_lr()["lr"]] == pytest.approx(expected)
 
 
 def test_the_state_of_another_optimizer_is_refused_by_name() -> None:

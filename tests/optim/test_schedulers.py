@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler as twins
 
+from mainspring.logging import MMLogger
 from mainspring.optim import OptimWrapper
 from mainspring.optim.scheduler import (
     ConstantLR,
@@ -393,6 +394,7 @@ class TestMomentum:
 
 
 def test_verbose_logs_each_value(capsys):
+    MMLogger.new_instance("verbose", log_level="INFO")
     scheduler = ExponentialLR(sgd(1.0), gamma=0.5, verbose=True)
     scheduler.step()
     printed = capsys.readouterr().out

@@ -8,9 +8,18 @@ import torch
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
-from mainspring import BaseModel, EpochBasedTrainLoop, IterBasedTrainLoop, LogProcessor, MessageHub, Runner
+from mainspring import (
+    BaseModel,
+    EpochBasedTrainLoop,
+    IterBasedTrainLoop,
+    LogProcessor,
+    MessageHub,
+    OptimWrapper,
+    Runner,
+)
 from mainspring.checkpoint import read_checkpoint
 from mainspring.hooks import CheckpointHook, Hook, IterTimerHook, LoggerHook
+from mainspring.optim import LinearLR
 from mainspring.registry import DATASETS, LOOPS, MODELS
 
 
@@ -150,11 +159,16 @@ def test_a_later_part_builds_the_earlier_ones(make_builds, part, order):
     assert runner.order == ("model", *order)
 
 
-def test_facts_build_nothing(make_builds):
+def test_where_a_run_stands_builds_nothing(make_builds):
     runner = make_builds()
-    assert (runner.epoch, runner.iter, runner.max_epochs, runner.max_iters) == (0, 0, 1, 1)
-    assert (runner.val_interval, runner.val_begin, runner.model_name) == (1, 1, "Net")
+    assert (runner.epoch, runner.iter, runner.by_epoch, runner.model_name) == (0, 0, True, "Net")
     assert runner.order == ("model",)
+
+
+def test_how_long_a_run_is_is_known_from_the_start(make_builds):
+    runner = make_builds()
+    assert (runner.max_epochs, runner.max_iters, runner.val_interval, runner.val_begin) == (1, 5, 1, 1)
+    assert runner.order == ("model", "train_loop")
 
 
 def test_the_optimizer_sees_the_initial_weights(make_runner):
@@ -289,6 +303,26 @@ def test_schedules_begin_from_the_scaled_rate(make_runner):
     )
     assert [schedule.base_values for schedule in runner.param_schedulers] == [[0.2]]
     assert runner.optim_wrapper.get_lr()["lr"] == pytest.approx([0.1])
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_schedules_that_were_made_before_begin_from_the_scaled_rate(make_runner, net, later):
+    model = net()
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    made = LinearLR(wrapper, start_factor=0.5, end=2)
+    runner = make_runner(
+        model=model,
+        optim_wrapper=wrapper,
+        auto_scale_lr={"base_batch_size": 2, "enable": True},
+        param_scheduler=[made, {"type": "ConstantLR", "factor": 0.5, "end": 2}] if later else made,
+    )
+    assert runner.param_schedulers[0] is made
+    assert made.base_values == pytest.approx([0.2])
+    assert wrapper.param_groups[0]["initial_lr"] == pytest.approx(0.2)
+    assert wrapper.get_lr()["lr"] == pytest.approx([0.05 if later else 0.1])
+    for scheduler in runner.param_schedulers:
+        scheduler.step()
+    assert wrapper.get_lr()["lr"] == pytest.approx([0.2])
 
 
 def test_a_batch_sampler_is_asked_for_its_size(make_runner, make_loader):

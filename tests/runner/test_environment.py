@@ -113,6 +113,36 @@ def test_benchmarking_of_cudnn(make):
     assert not torch.are_deterministic_algorithms_enabled()
 
 
+@pytest.mark.usefixtures("restored")
+def test_what_a_deterministic_run_switched_on_is_off_in_the_next_run(make):
+    make({"deterministic": True})
+    make({"deterministic": False})
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.deterministic
+
+
+@pytest.mark.usefixtures("restored")
+def test_what_the_user_switched_on_stays(make, capsys):
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = True
+    make()
+    assert torch.backends.cudnn.benchmark
+    make({"deterministic": True})
+    assert not torch.backends.cudnn.benchmark
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert "cuDNN's benchmark mode is off" in capsys.readouterr().out
+    make({"deterministic": True})
+    make()
+    assert torch.backends.cudnn.benchmark
+    assert torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def test_how_processes_find_each_other_is_not_asked_of_one_process(make):
+    make(env_cfg={"dist_cfg": {"backend": "nccl", "timeout": 1800}})
+    with pytest.raises(ValueError, match=r"env_cfg.dist_cfg.bakend: .* Did you mean 'backend'\?"):
+        make(env_cfg={"dist_cfg": {"bakend": "nccl"}})
+
+
 def test_the_start_method_of_processes(make):
     multiprocessing = torch.multiprocessing
     before = multiprocessing.get_start_method(allow_none=True)
@@ -141,6 +171,16 @@ def test_the_device(make):
     assert make(env_cfg={"device": "cpu"}).device == torch.device("cpu")
     expected = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     assert make().device == expected
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_a_device_that_is_named_with_its_index_is_the_current_one(make):
+    try:
+        make(env_cfg={"device": "cuda:1"})
+        assert torch.cuda.current_device() == 1
+    finally:
+        torch.cuda.set_device(0)
 
 
 def test_the_model_is_put_on_the_device(make_runner):

@@ -574,6 +574,92 @@ def test_kill_and_the_same_command_again(tmp_path):
 # Several purposes, several runs.
 
 
+@pytest.mark.parametrize("randomness", [None, {"seed": 5}])
+def test_the_checkpoint_is_read_once(tmp_path, monkeypatch, randomness):
+    stopped(tmp_path, "before_train_epoch", 2)
+    read, names = torch.load, []
+    monkeypatch.setattr(torch, "load", lambda path, **options: names.append(Path(path).name) or read(path, **options))
+    runner = make(tmp_path, resume=True, randomness=randomness, hooks=[Stop("before_train_epoch", 2)])
+    with pytest.raises(StoppedError):
+        runner.train()
+    assert names == ["epoch_2.pth"]
+    runner.resume(tmp_path / "epoch_2.pth")
+    assert names == ["epoch_2.pth"] * 2, "it is not kept"
+
+
+def test_what_was_read_for_the_seed_is_not_taken_for_another_file(tmp_path):
+    stopped(tmp_path, "before_train_epoch", 2)
+    weights = {name: torch.full_like(value, 2) for name, value in ConvNet().state_dict().items()}
+    torch.save(weights, tmp_path / "weights.pth")
+    runner = make(tmp_path, resume=True, randomness=None)
+    assert runner.load_checkpoint(tmp_path / "weights.pth").keys() == weights.keys()
+
+
+class Described(Images):
+    @property
+    def metainfo(self):
+        return {"classes": ("a", "b"), "to_name": lambda index: "ab"[index], "root": Path("images"), "lock": object()}
+
+
+def test_what_cannot_be_saved_of_the_metainfo_is_left_out_with_one_warning(tmp_path):
+    runner = make(tmp_path, loader=own_loader() | {"dataset": Described()})
+    runner.train()
+    for path in tmp_path.glob("epoch_*.pth"):
+        meta = torch.load(path)["meta"]
+        assert meta["dataset_meta"] == {"classes": ("a", "b"), "root": "images"}
+    lines = [line for line in all_logs(tmp_path).splitlines() if "'dataset_meta'" in line]
+    assert len(lines) == 1
+    assert "['to_name'] is a builtins.function" in lines[0]
+    assert "['lock'] is a builtins.object" in lines[0]
+
+
+# Settings come from the configuration, progress from the checkpoint.
+
+
+def with_weight_decay(lr, weight_decay):
+    return {"optimizer": {"type": "SGD", "lr": lr, "momentum": 0.9, "weight_decay": weight_decay}}
+
+
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_settings_that_were_changed_hold_and_are_named(tmp_path, scheduled):
+    schedule = {"type": "StepLR", "step_size": 2, "gamma": 0.5} if scheduled else None
+    options = {"param_scheduler": schedule, "log_level": "INFO"}
+    stopped(tmp_path, "before_train_epoch", 2, optim_wrapper=with_weight_decay(0.05, 0.0), **options)
+    momentum = torch.load(tmp_path / "epoch_2.pth")["optimizer"]["state"]
+    runner = make(tmp_path, optim_wrapper=with_weight_decay(0.02, 0.001), **options)
+    runner.resume(tmp_path / "epoch_2.pth")
+    (group,) = runner.optim_wrapper.param_groups
+    assert (group["lr"], group["weight_decay"]) == (0.01 if scheduled else 0.02, 0.001)
+    assert frozen(runner.optim_wrapper.state_dict()["state"]) == frozen(momentum)
+    (line,) = [line for line in all_logs(tmp_path).splitlines() if "Settings of SGD that have changed" in line]
+    assert line.endswith("hold from here on: lr from 0.05 to 0.02, weight_decay from 0.0 to 0.001.")
+
+
+class Halve(Hook):
+    """Changes the learning rate by hand."""
+
+    def after_train_epoch(self, runner):
+        runner.optim_wrapper.param_groups[0]["lr"] /= 2
+
+
+def test_what_the_training_changed_by_itself_is_progress(tmp_path):
+    options = {"param_scheduler": None, "log_level": "INFO", "auto_scale_lr": {"base_batch_size": 2, "enable": True}}
+    stopped(tmp_path, "before_train_epoch", 2, hooks=[Halve()], **options)
+    runner = make(tmp_path, **options)
+    assert runner.optim_wrapper.get_lr() == {"lr": [0.1]}
+    runner.resume(tmp_path / "epoch_2.pth")
+    assert runner.optim_wrapper.get_lr() == {"lr": [0.025]}
+    assert "have changed" not in all_logs(tmp_path)
+
+
+def test_another_batch_size_scales_the_rate_anew(tmp_path):
+    options = {"param_scheduler": None, "auto_scale_lr": {"base_batch_size": 2, "enable": True}}
+    stopped(tmp_path, "before_train_epoch", 2, **options)
+    runner = make(tmp_path, loader=own_loader(batch_size=8), **options)
+    runner.resume(tmp_path / "epoch_2.pth")
+    assert runner.optim_wrapper.get_lr() == {"lr": [0.2]}
+
+
 def test_train_validate_and_test_on_one_runner(tmp_path):
     runner = make(
         tmp_path,

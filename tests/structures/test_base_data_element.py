@@ -1,4 +1,5 @@
 import copy
+import inspect
 import pickle
 
 import numpy as np
@@ -418,3 +419,32 @@ def test_behaves_like_two_dicts_without_a_common_key(steps):
     assert element.metainfo == metainfo
     assert {name for name in "abc" if name in element} == data.keys() | metainfo.keys()
     assert dict(element.clone().all_items()) == element.to_dict() == metainfo | data
+
+
+def test_how_it_is_called_can_be_asked():
+    class Own(BaseDataElement):
+        def __init__(self, boxes, **kwargs):
+            super().__init__(**kwargs)
+            self.boxes = boxes
+
+    assert list(inspect.signature(BaseDataElement).parameters) == ["metainfo", "kwargs"]
+    assert inspect.signature(BaseDataElement).parameters["metainfo"].default is None
+    assert list(inspect.signature(Own).parameters) == ["boxes", "kwargs"]
+    assert "__signature__" not in sample()
+    with pytest.raises(AttributeError):
+        _ = sample().__signature__
+
+
+def test_fields_whose_to_knows_no_non_blocking_are_moved_all_the_same():
+    class Boxes:
+        device = "cpu"
+
+        def to(self, device):
+            moved = Boxes()
+            moved.device = device
+            return moved
+
+    element = BaseDataElement(boxes=Boxes(), scores=torch.zeros(2), inner=BaseDataElement(boxes=Boxes()))
+    moved = element.to("meta", non_blocking=True)
+    assert (moved.boxes.device, moved.inner.boxes.device, moved.scores.device.type) == ("meta", "meta", "meta")
+    assert element.boxes.device == "cpu"

@@ -1,8 +1,10 @@
+import errno
 import os
 import signal
 import stat
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -67,9 +69,34 @@ def test_a_kill_in_the_middle_leaves_the_old_file(tmp_path):
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert target.read_bytes() == b"old"
-    with atomic_write(target) as file:  # what the kill has left beside it stands in nobody's way
+    with atomic_write(target) as file:  # what the kill has left beside it is taken, and goes with it
         file.write(b"new")
     assert target.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["weights.pth"]
+
+
+def test_the_mask_of_the_process_is_left_alone(tmp_path, monkeypatch):
+    """Another thread that makes a file meanwhile would make it for everybody."""
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the mask was changed"))
+    with atomic_write(tmp_path / "file"):
+        pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="directories are not flushed there")
+@pytest.mark.parametrize(("number", "tolerated"), [(errno.EINVAL, True), (errno.ENOTSUP, True), (errno.EIO, False)])
+def test_a_disk_that_cannot_flush_a_directory_will_do(tmp_path, monkeypatch, number, tolerated):
+    flush = os.fsync
+
+    def of_a_network_disk(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", of_a_network_disk)
+    outcome = nullcontext() if tolerated else pytest.raises(OSError, match=os.strerror(number))
+    with outcome, atomic_write(tmp_path / "file") as file:
+        file.write(b"x")
+    assert (tmp_path / "file").read_bytes() == b"x"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions are another thing there")

@@ -1,9 +1,12 @@
 from collections import OrderedDict, defaultdict, namedtuple
 
+import numpy as np
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainspring.utils import apply_to
+from mainspring.utils import apply_to, describe, rebuilt_sequence
 
 Pair = namedtuple("Pair", ["left", "right"])
 
@@ -70,7 +73,10 @@ def test_containers_are_asked_first():
 
 def test_mappings_with_constructors_of_their_own():
     counts = defaultdict(list, a=[1])
-    assert apply_to(counts, is_int, lambda v: v + 1) == {"a": [2]}
+    walked = apply_to(counts, is_int, lambda v: v + 1)
+    assert walked == {"a": [2]}
+    assert walked["new"] == []
+    assert "new" not in counts
 
 
 def test_subclasses_of_tuple_keep_their_type():
@@ -82,3 +88,28 @@ def test_subclasses_of_tuple_keep_their_type():
 def test_strings_and_sets_are_leaves():
     data = ["abc", {1, 2}, b"12"]
     assert apply_to(data, is_int, lambda v: v + 1) == data
+
+
+def test_a_sequence_that_cannot_be_made_from_a_list_becomes_one():
+    assert rebuilt_sequence(range(2), [3, 4]) == [3, 4]
+    assert rebuilt_sequence(Pair(0, 0), [3, 4]) == Pair(3, 4)
+    assert type(rebuilt_sequence(Items(), [3, 4])) is Items
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, "None"),
+        ("abc", "'abc'"),
+        (np.zeros((2, 3)), "a float64 array of shape (2, 3)"),
+        ([torch.zeros(3)] * 2, "a list of 2 (first a float32 tensor of shape (3,))"),
+        ((1, 2, 3, 4, 5), "a tuple of (1, 2, 3, 4, ...)"),
+        ([], "an empty list"),
+        ((), "an empty tuple"),
+        ({"a": 1, 2: 3}, "a dict with the keys 'a', 2"),
+        ({}, "an empty dict"),
+        (object(), "an object of class object"),
+    ],
+)
+def test_values_in_a_few_words(value, words):
+    assert describe(value) == words

@@ -13,9 +13,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from ..logging import print_log
 from ..utils import nearest
+from .stand_ins import STAND_INS, without_stand_ins
 
 __all__ = [
     "CheckpointError",
@@ -38,8 +40,11 @@ def read_checkpoint(
 ) -> dict[str, Any]:
     """Read a checkpoint file into a dict.
 
+    Files of MMEngine are read as safely, and without it: NumPy's arrays and numbers are rebuilt from their bytes, and
+    the histories of its message hub come as the dicts that :class:`~mainspring.logging.MessageHub` loads.
+
     Args:
-        filename: A local path to what :func:`save_checkpoint` or ``torch.save`` wrote.
+        filename: A local path to what :func:`save_checkpoint`, ``torch.save`` or MMEngine wrote.
         map_location: As for ``torch.load``.
         trust: Unpickle objects of any class, which RUNS CODE that the file names. Only for files whose author
             you trust as you trust a program of theirs.
@@ -55,8 +60,10 @@ def read_checkpoint(
         raise FileNotFoundError(f"There is no checkpoint {str(path)!r}.{hint}")
     verified = _check_whole(path)
     try:
-        with torch.serialization.safe_globals([bytes]):  # by which empty bytes are pickled; torch left it out
+        # Empty bytes are pickled by their class, which torch left out.
+        with torch.serialization.safe_globals([(bytes, "builtins.bytes"), *STAND_INS]):
             checkpoint = torch.load(path, map_location=map_location, weights_only=not trust)
+        checkpoint = without_stand_ins(checkpoint)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_not_plain(path, str(error))) from error
     except Exception as error:  # a damaged file of the old format fails in any way
@@ -74,7 +81,11 @@ def read_checkpoint(
 
 def _not_plain(path: Path, refusal: str) -> str:
     """Say what torch refused; its own text goes on for lines about how to allow it."""
-    advice = "If you trust where the file comes from, read it with trust=True."
+    advice = (
+        "If you trust where the file comes from, read it once with read_checkpoint(file, trust=True) of"
+        " mainspring.checkpoint, and write its weights to a file that is plain:"
+        " save_checkpoint({'state_dict': checkpoint['state_dict']}, new_file). Then load that."
+    )
     named = re.search(r"(?:GLOBAL|global|class) ([\w.]+)", refusal)
     if named:
         return f"{str(path)!r} holds an object of {named[1]}, and building it would run code from the file. {advice}"
@@ -133,7 +144,11 @@ def load_state_dict(
     wrong_shape = {
         key: f"{key}: {_shape(state_dict[key])} given, {_shape(value)} expected"
         for key, value in own.items()
-        if key in state_dict and isinstance(value, torch.Tensor) and _shape(state_dict[key]) != _shape(value)
+        # A parameter of a lazy module takes the shape that it is given.
+        if key in state_dict
+        and isinstance(value, torch.Tensor)
+        and not is_lazy(value)
+        and _shape(state_dict[key]) != _shape(value)
     }
     findings = [
         f"{title} ({len(names)}): {', '.join(names)}"
@@ -162,6 +177,8 @@ def load_state_dict(
 
 
 def _shape(value: Any) -> tuple[int, ...] | str:
+    if is_lazy(value):
+        return "a tensor without a shape yet"
     return tuple(value.shape) if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
 
 

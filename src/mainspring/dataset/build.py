@@ -35,7 +35,6 @@ def build_dataloader(
     cfg: DataLoader[Any] | Mapping[str, Any],
     seed: int | None,
     *,
-    worker_seed: bool = True,
     name: str = "dataloader",
 ) -> DataLoader[Any]:
     """Build a data loader from a dict; a ``DataLoader`` is returned as it is.
@@ -60,7 +59,6 @@ def build_dataloader(
         cfg: The dict; it is not changed.
         seed: Seed of the order and of the workers, the same on all ranks. With None the order has a seed of
             its own, and torch seeds the workers.
-        worker_seed: Seed the workers from ``seed``; otherwise torch does, from the global generator.
         name: What the user calls it, such as ``"train_dataloader"``; begins every message.
 
     Raises:
@@ -102,7 +100,7 @@ def build_dataloader(
         options["collate_fn"] = pseudo_collate
     if options.get("worker_init_fn") is not None:
         options["worker_init_fn"] = _function(options["worker_init_fn"], f"{name}.worker_init_fn")
-    elif worker_seed and seed is not None:
+    elif seed is not None:
         options["worker_init_fn"] = partial(
             worker_init_fn,
             num_workers=options.get("num_workers", 0),

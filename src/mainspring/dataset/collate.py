@@ -11,6 +11,7 @@ from torch.utils.data import default_collate as torch_collate
 
 from ..registry import FUNCTIONS
 from ..structures import BaseDataElement
+from ..utils import rebuilt_mapping, rebuilt_sequence
 
 __all__ = ["default_collate", "pseudo_collate"]
 
@@ -72,7 +73,7 @@ def _collate(items: Sequence[Any], where: str, join: Callable[[Sequence[Any], st
             key: _collate([_value(item, key, where, n) for n, item in enumerate(items)], f"{where}[{key!r}]", join)
             for key in first
         }
-        return _of_type(type(first), columns)
+        return rebuilt_mapping(first, columns)
     if isinstance(first, Sequence):
         _check_kind(items, Sequence, where)
         _check_lengths(items, where)
@@ -82,9 +83,9 @@ def _collate(items: Sequence[Any], where: str, join: Callable[[Sequence[Any], st
             for n, column in enumerate(zip(*items, strict=True))
         ]
         if names is not None:
-            return type(first)(*collated)
+            return rebuilt_sequence(first, collated)
         # A plain tuple becomes a list, as in torch.
-        return collated if isinstance(first, tuple) else _of_type(type(first), collated)
+        return collated if isinstance(first, tuple) else rebuilt_sequence(first, collated)
     return join(items, where)
 
 
@@ -108,7 +109,7 @@ def _stack(items: Sequence[Any], where: str) -> Any:
     if len(kinds) > 1:
         raise TypeError(
             f"default_collate: {where} is of different kinds in one batch: {', '.join(kinds)}. "
-            "Let the data set answer with one kind for all samples."
+            "Let the data set return one kind for all samples."
         )
     if isinstance(items[0], (torch.Tensor, np.ndarray)):
         shapes = list(dict.fromkeys(tuple(item.shape) for item in items))
@@ -136,13 +137,6 @@ def _kind(item: Any) -> str:
     if isinstance(item, (bool, int, float, np.number, np.bool_)):
         return "a number"
     return "None" if item is None else f"an object of class {type(item).__name__}"
-
-
-def _of_type(kind: type, items: Any) -> Any:
-    try:
-        return kind(items)
-    except TypeError:  # its constructor takes something else, as those of range and defaultdict do
-        return items
 
 
 def _value(item: Mapping[Any, Any], key: Any, where: str, number: int) -> Any:

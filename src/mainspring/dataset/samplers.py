@@ -20,8 +20,9 @@ __all__ = ["DefaultSampler", "InfiniteSampler"]
 
 @DATA_SAMPLERS.register_module()
 class DefaultSampler(Sampler[int]):
-    """One pass over a data set, divided among the ranks: rank ``r`` of ``w`` takes every ``w``-th index from
-    ``r``.
+    """One pass over a data set, divided among the ranks.
+
+    Rank ``r`` of ``w`` takes every ``w``-th index from ``r``.
 
     Args:
         dataset: Anything with a length.

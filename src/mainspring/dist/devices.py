@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..device import get_device
+from ..utils import rebuilt_mapping, rebuilt_sequence
 from .processes import backends_by_device, is_distributed
 
 if TYPE_CHECKING:
@@ -85,8 +86,7 @@ def cast_data_device(data: Any, device: torch.device | str, out: Any = None) -> 
     if isinstance(data, Mapping):
         _check_content(data)
         if out is None:
-            moved = {key: cast_data_device(value, device) for key, value in data.items()}
-            return moved if type(data) is dict else type(data)(moved)  # type: ignore[call-arg]
+            return rebuilt_mapping(data, {key: cast_data_device(value, device) for key, value in data.items()})
         _check_out(isinstance(out, Mapping), data, out)
         if data.keys() != out.keys():
             raise ValueError(f"out must have the keys of data, {list(data)}, but it has {list(out)}.")
@@ -96,7 +96,8 @@ def cast_data_device(data: Any, device: torch.device | str, out: Any = None) -> 
     items = list(_elements(data))
     _check_content(items)
     if out is None:
-        return _rebuilt(data, [cast_data_device(item, device) for item in items])
+        moved = [cast_data_device(item, device) for item in items]
+        return rebuilt_sequence(data, moved) if isinstance(data, (list, tuple)) else moved
     _check_out(isinstance(out, (list, tuple)), data, out)
     if len(items) != len(out):
         raise ValueError(f"out must have the length of data, {len(items)}, but it has {len(out)}.")
@@ -132,9 +133,3 @@ def _check_out(fits: bool, data: Any, out: Any) -> None:
             f"out must have the structure of data, but where data has a {type(data).__name__}, "
             f"out has a {type(out).__name__}."
         )
-
-
-def _rebuilt(data: Any, items: list[Any]) -> Any:
-    if not isinstance(data, tuple):
-        return items
-    return type(data)(*items) if hasattr(data, "_fields") else tuple(items)

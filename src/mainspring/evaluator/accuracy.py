@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..device import may_run_ahead
 from ..registry import METRICS
-from .samples import describe, find_pair
+from ..utils import describe
+from .samples import find_pair
 from .streaming import StreamingMetric
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ __all__ = ["Accuracy"]
 class Accuracy(StreamingMetric):
     """The share of samples whose label is among the ``k`` highest scores, in percent.
 
-    The answers are ``accuracy/top1``, ``accuracy/top5`` and so on. What predict mode returns may be a tuple
+    The results are ``accuracy/top1``, ``accuracy/top5`` and so on. What predict mode returns may be a tuple
     ``(scores, labels)``, a dict of such columns, or a list with a dict or ``BaseDataElement`` for each
     sample.
 
@@ -32,7 +34,7 @@ class Accuracy(StreamingMetric):
             ``pred_labels``.
         target_key: Name or position of the labels: integers from 0, shape ``[N]``. By default the second; in
             a dict ``gt_label``, ``gt_labels``, ``label``, ``labels``, ``target`` or ``targets``.
-        prefix: Put before the names of the answers, with a slash.
+        prefix: Put before the names of the results, with a slash.
 
     Raises:
         ValueError: ``topk`` is no positive number; a key is missing; shapes do not fit; or, when computed,
@@ -90,8 +92,9 @@ class Accuracy(StreamingMetric):
         hits = ranked == labels[:, None]
         correct = torch.stack([hits[:, :k].sum() for k in self.topk])
         self.samples += len(labels)
-        self.correct = self.correct.to(correct.device, non_blocking=True) + correct
-        self.out_of_range = self.out_of_range.to(correct.device, non_blocking=True) + bad.sum()
+        device, ahead = correct.device, may_run_ahead(correct.device)
+        self.correct = self.correct.to(device, non_blocking=ahead) + correct
+        self.out_of_range = self.out_of_range.to(device, non_blocking=ahead) + bad.sum()
 
     def _rank(self, scores: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the classes by descending score, and which labels no class has."""

@@ -15,7 +15,7 @@ __all__ = ["Evaluator"]
 
 @EVALUATOR.register_module()
 class Evaluator:
-    """Hands predictions to metrics and puts their answers together.
+    """Hands predictions to metrics and puts their results together.
 
     Args:
         metrics: A metric, a config dict for ``METRICS``, or a sequence of these.
@@ -45,6 +45,12 @@ class Evaluator:
                     "BaseMetric, a StreamingMetric, a config such as dict(type='Accuracy'), or an object "
                     "with process, evaluate and dataset_meta."
                 )
+            twin = next((other for other in self.metrics if _are_twins(metric, other)), None)
+            if twin is not None:
+                raise ValueError(
+                    f"metrics[{number}] is a second {type(metric).__name__} with the same settings, so both would return"
+                    " the same keys. Leave one out, or give one of them a prefix of its own: prefix='...'."
+                )
             self.metrics.append(metric)
         self._dataset_meta: dict[str, Any] | None = None
 
@@ -72,13 +78,13 @@ class Evaluator:
             metric.process(data_batch, samples)
 
     def evaluate(self, size: int) -> dict[str, Any]:
-        """Return the answers of all metrics and begin anew.
+        """Return the results of all metrics and begin anew.
 
         Args:
             size: Number of samples in the data set, by which the metrics leave out what samplers repeat.
 
         Raises:
-            ValueError: A metric answers nothing, or two metrics answer with one key.
+            ValueError: A metric returns nothing, or two metrics return the same key.
         """
         answers: dict[str, Any] = {}
         source: dict[str, str] = {}
@@ -87,7 +93,7 @@ class Evaluator:
             for key, value in _answers(metric, size).items():
                 if key in answers:
                     raise ValueError(
-                        f"The metrics {source[key]} and {name} both answer with {key!r}. "
+                        f"The metrics {source[key]} and {name} both return {key!r}. "
                         f"Give one of them another prefix: {name}(prefix='...')."
                     )
                 answers[key] = value
@@ -132,7 +138,7 @@ def _answers(metric: Metric, size: int) -> Mapping[str, Any]:
         return answers
     got = f"{answers!r} ({type(answers).__name__})" if answers or not isinstance(answers, Mapping) else "an empty dict"
     raise ValueError(
-        f"The metric {type(metric).__name__} answered with {got}. It must answer with a dict of at least one "
+        f"The metric {type(metric).__name__} returned {got}. It must return a dict of at least one "
         "name and number, such as {'accuracy': 97.5}; look at what its compute_metrics or compute returns."
     )
 
@@ -148,3 +154,13 @@ def _collate(samples: list[Any]) -> Any:
     if pseudo_collate is None:
         raise KeyError("pseudo_collate is not registered in FUNCTIONS.")
     return pseudo_collate(samples)
+
+
+def _are_twins(one: Any, other: Any) -> bool:
+    """Whether two metrics are of one class and set up alike, as far as their attributes can be compared."""
+    if type(one) is not type(other):
+        return False
+    try:
+        return bool(vars(one) == vars(other))
+    except (TypeError, ValueError, RuntimeError):  # no attributes, or arrays and tensors, which do not compare so
+        return False

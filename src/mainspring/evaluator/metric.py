@@ -30,7 +30,7 @@ class Metric(Protocol):
         """Take in what the model predicted for one batch."""
 
     def evaluate(self, size: int) -> dict[str, Any]:
-        """Answer for all batches since the last call, on every rank alike, and begin anew.
+        """Return the results of all batches since the last call, on every rank alike, and begin anew.
 
         Args:
             size: Number of samples in the data set. What a sampler repeats so that all ranks have the same
@@ -46,7 +46,7 @@ class BaseMetric(ABC):
 
     Args:
         collect_device: Where the results of the ranks are gathered: ``"cpu"`` or ``"gpu"``.
-        prefix: Put before the names of the answers, with a slash; by default the class's ``default_prefix``.
+        prefix: Put before the names of the results, with a slash; by default the class's ``default_prefix``.
         collect_dir: Directory for gathering through files, which all ranks share; only with ``"cpu"``.
 
     Raises:
@@ -92,7 +92,7 @@ class BaseMetric(ABC):
 
     @abstractmethod
     def compute_metrics(self, results: list[Any]) -> dict[str, Any]:
-        """Compute the answers on rank 0.
+        """Compute the results on rank 0.
 
         Args:
             results: The results of all ranks in the order of the data set, without repeated samples; tensors
@@ -100,7 +100,7 @@ class BaseMetric(ABC):
         """
 
     def evaluate(self, size: int) -> dict[str, Any]:
-        """Gather the results of all ranks, compute on rank 0, and hand the answers to all; then begin anew.
+        """Gather the results of all ranks, compute on rank 0, and hand the results to all; then begin anew.
 
         Args:
             size: Number of samples in the data set; results beyond it belong to repeated samples and are

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..device import may_run_ahead
 from ..structures import BaseDataElement
-from ..utils import did_you_mean
+from ..utils import describe, did_you_mean
 
-__all__ = ["as_rows", "count_samples", "describe", "find_pair", "first_samples", "with_dicts"]
+__all__ = ["as_rows", "count_samples", "find_pair", "first_samples", "with_dicts"]
 
 Key = str | int | None
 
@@ -53,26 +54,8 @@ def find_pair(data_samples: Any, pred_key: Key, target_key: Key, metric: str) ->
     predictions = _column(samples, _choose(first, pred_key, 0, "pred_key", metric), metric)
     targets = _column(samples, _choose(first, target_key, 1, "target_key", metric), metric)
     if isinstance(predictions, torch.Tensor) and isinstance(targets, torch.Tensor):
-        targets = targets.to(predictions.device, non_blocking=True)
+        targets = targets.to(predictions.device, non_blocking=may_run_ahead(predictions.device))
     return predictions, targets
-
-
-def describe(value: Any) -> str:
-    """Say in a few words what a value is.
-
-    >>> describe((torch.zeros(2, 3), ["a", "b"]))
-    'a tuple of (a float32 tensor of shape [2, 3], a list of 2 str)'
-    """
-    if isinstance(value, (torch.Tensor, np.ndarray)):
-        kind = "tensor" if isinstance(value, torch.Tensor) else "array"
-        return f"a {str(value.dtype).removeprefix('torch.')} {kind} of shape {list(value.shape)}"
-    if isinstance(value, tuple):
-        return f"a tuple of ({', '.join(describe(item) for item in value[:4])}{', ...' * (len(value) > 4)})"
-    if isinstance(value, list):
-        return f"a list of {len(value)} {type(value[0]).__name__}" if value else "an empty list"
-    if isinstance(value, Mapping):
-        return f"a dict with the keys {', '.join(map(repr, value))}"
-    return "None" if value is None else f"an object of class {type(value).__name__}"
 
 
 def with_dicts(data_samples: Any) -> Any:

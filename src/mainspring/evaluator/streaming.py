@@ -28,7 +28,7 @@ class StreamingMetric(ABC):
     the sampler has repeated are cut off; ``data_batch`` still holds them then.
 
     Args:
-        prefix: Put before the names of the answers, with a slash; by default the class's ``default_prefix``.
+        prefix: Put before the names of the results, with a slash; by default the class's ``default_prefix``.
 
     >>> class Mean(StreamingMetric):
     ...     default_prefix = "mean"
@@ -81,7 +81,7 @@ class StreamingMetric(ABC):
 
     @abstractmethod
     def compute(self) -> dict[str, Any]:
-        """Compute the answers from the state."""
+        """Compute the results from the state."""
 
     def process(self, data_batch: Any, data_samples: Any) -> None:
         """Take in what the model predicted for one batch."""
@@ -89,7 +89,7 @@ class StreamingMetric(ABC):
             self.update(*batch)
 
     def evaluate(self, size: int) -> dict[str, Any]:
-        """Compute over all ranks, hand the answers to all, and begin anew.
+        """Compute over all ranks, hand the results to all, and begin anew.
 
         Args:
             size: Number of samples in the data set.

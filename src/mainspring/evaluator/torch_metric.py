@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from ..registry import METRICS
-from ..utils import did_you_mean, require
+from ..utils import describe, did_you_mean, require
 from .held_back import HeldBack
 from .metric import with_prefix
-from .samples import describe, find_pair
+from .samples import find_pair
 
 __all__ = ["TorchMetric"]
 
@@ -44,15 +44,15 @@ class TorchMetric:
         pred_key: Name or position of the predictions in what the model's predict mode returns; by default as
             in :class:`Accuracy`. Arrays, and numbers and tensors of single samples, become tensors.
         target_key: The same for the targets.
-        key: Name of the answer of a metric that gives one number; by default the name as given, or the name
+        key: Name of the result of a metric that gives one number; by default the name as given, or the name
             of the metric's class.
-        keys: Which answers to report, of a metric or collection that gives several; by default all.
-        prefix: Put before the names of the answers, with a slash.
+        keys: Which results to report, of a metric or collection that gives several; by default all.
+        prefix: Put before the names of the results, with a slash.
         **kwargs: Arguments for the metric's constructor, where ``metric`` is a name or a class.
 
     Raises:
         ImportError: torchmetrics is not installed.
-        ValueError: There is no metric of this name; an answer asked for is missing; or an answer is no single
+        ValueError: There is no metric of this name; a result asked for is missing; or a result is no single
             number.
         TypeError: ``metric`` is something else.
 
@@ -88,7 +88,7 @@ class TorchMetric:
             self._update(samples)
 
     def evaluate(self, size: int) -> dict[str, Any]:
-        """Compute over all ranks, hand the answers to all, and begin anew.
+        """Compute over all ranks, hand the results to all, and begin anew.
 
         Args:
             size: Number of samples in the data set.
@@ -124,8 +124,8 @@ class TorchMetric:
         if isinstance(value, (int, float)):
             return float(value)
         raise ValueError(
-            f"{self._name()}: the answer {key!r} is {describe(value)}, but only single numbers can be "
-            "reported. Let the metric average over it (for most, average='macro'), or name the answers that "
+            f"{self._name()}: the result {key!r} is {describe(value)}, but only single numbers can be "
+            "reported. Let the metric average over it (for most, average='macro'), or name the results that "
             "you want in keys=[...]."
         )
 

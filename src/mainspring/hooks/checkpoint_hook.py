@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from ..checkpoint import read_checkpoint
 from ..dist import is_main_process
 from ..registry import HOOKS
-from ..utils import atomic_write, check_type, did_you_mean
+from ..utils import atomic_write, check_type, did_you_mean, display_path, require_local, to_plain
 from .hook import Hook
 
 if TYPE_CHECKING:
@@ -35,17 +40,22 @@ class CheckpointHook(Hook):
         max_keep_ckpts: How many of the interval's checkpoints are kept, the newest; -1 for all.
         save_last: Save at the end of the run, whatever the interval.
         save_best: The metric to watch, such as ``'accuracy/top1'``, or several; ``'auto'`` for the first that a
-            validation answers. The best checkpoint so far is kept as ``best_<metric>_epoch_N.pth``.
+            validation returns. The best checkpoint so far is kept as ``best_<metric>_epoch_N.pth``.
         rule: ``'greater'`` or ``'less'``, or one for each metric: what is better. By default it is known from the
             metric's name.
         greater_keys: Metrics, or parts of their names, of which the greater is better, in place of the known ones.
         less_keys: The same for the less.
+        file_client_args: None, or ``dict(backend='disk')``: an older name of ``backend_args``.
         filename_tmpl: The name of a file, with ``{}`` for the number.
+        backend_args: None, or ``dict(backend='local')``: files go to local directories.
+        published_keys: Entries of a checkpoint, such as ``['state_dict', 'meta']``. After the training, the last and
+            the best checkpoint are written once more with only these, under a name that ends with the first 8 digits
+            of the file's SHA-256.
         save_begin: Epochs, or iterations, after which the interval begins to count.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument cannot be.
+        ValueError: An argument has an invalid value.
     """
 
     priority = "VERY_LOW"
@@ -63,9 +73,13 @@ class CheckpointHook(Hook):
         rule: str | Sequence[str] | None = None,
         greater_keys: Sequence[str] | None = None,
         less_keys: Sequence[str] | None = None,
+        file_client_args: Mapping[str, Any] | None = None,
         filename_tmpl: str | None = None,
+        backend_args: Mapping[str, Any] | None = None,
+        published_keys: str | Sequence[str] | None = None,
         save_begin: int = 0,
     ) -> None:
+        require_local("CheckpointHook", out_dir, backend_args, file_client_args)
         check_type(save_begin, int, "CheckpointHook: save_begin")
         check_type(by_epoch, bool, "CheckpointHook: by_epoch")
         check_type(filename_tmpl, str | None, "CheckpointHook: filename_tmpl")
@@ -88,6 +102,7 @@ class CheckpointHook(Hook):
             raise ValueError(
                 f"CheckpointHook: filename_tmpl must have a {{}} for the number, but it is {filename_tmpl!r}."
             )
+        self.published_keys = _as_list(published_keys, "published_keys")
         self.metrics = _as_list(save_best, "save_best")
         self.greater_keys = tuple(_GREATER if greater_keys is None else _as_list(greater_keys, "greater_keys"))
         self.less_keys = tuple(_LESS if less_keys is None else _as_list(less_keys, "less_keys"))
@@ -151,14 +166,14 @@ class CheckpointHook(Hook):
         metrics = metrics or {}
         if self.metrics == ["auto"]:
             if not metrics:
-                raise ValueError("save_best='auto' found no metric: the validation answered none.")
+                raise ValueError("save_best='auto' found no metric: the validation returned none.")
             self.metrics = [next(iter(metrics))]
             self.rules = self._rules_of(self._given_rules)
         for name, rule in zip(self.metrics, self.rules, strict=True):
             if name not in metrics:
                 raise ValueError(
-                    f"save_best watches {name!r}, which the validation did not answer.{did_you_mean(name, metrics)}"
-                    f" It answered: {', '.join(metrics) or 'nothing'}."
+                    f"save_best watches {name!r}, which the validation did not return.{did_you_mean(name, metrics)}"
+                    f" It returned: {', '.join(metrics) or 'nothing'}."
                 )
             score = _as_score(metrics[name], name)
             if math.isnan(score):
@@ -175,6 +190,26 @@ class CheckpointHook(Hook):
         saved = self.filename_tmpl.format(number) in self.kept
         if self.save_last and number > 0 and (self._validated_since_save or not saved):
             self._save(runner, number)
+        if self.published_keys and is_main_process():
+            finished = self.kept[-1:] if self.save_last else []
+            for name in dict.fromkeys([*finished, *(entry["file"] for entry in self.best.values())]):
+                self._publish(runner, self.directory(runner) / name)
+
+    def _publish(self, runner: Runner, file: Path) -> None:
+        checkpoint = read_checkpoint(file)
+        for key in self.published_keys:
+            if key not in checkpoint:
+                raise ValueError(
+                    f"CheckpointHook: published_keys names {key!r}, which {display_path(file)!r} does not have."
+                    f"{did_you_mean(key, checkpoint)} It has: {', '.join(checkpoint)}."
+                )
+        content = io.BytesIO()
+        torch.save(to_plain({key: checkpoint[key] for key in self.published_keys}), content)
+        digest = hashlib.sha256(content.getbuffer()).hexdigest()
+        published = file.with_name(f"{file.stem}-{digest[:8]}.pth")
+        with atomic_write(published) as target:
+            target.write(content.getbuffer())
+        runner.logger.info(f"Published {display_path(published)!r} with {', '.join(self.published_keys)}.")
 
     def _save(self, runner: Runner, number: int) -> None:
         directory = self.directory(runner)
@@ -244,7 +279,7 @@ class CheckpointHook(Hook):
         if len(rules) == 1:  # not both, as in top1_error
             return rules[0]
         raise ValueError(
-            f"CheckpointHook: whether a greater or a less {name!r} is better cannot be told from its name; say"
+            f"CheckpointHook: whether a higher or a lower {name!r} is better cannot be told from its name; say"
             " rule='greater' or rule='less'."
         )
 
@@ -270,7 +305,7 @@ def _as_score(value: Any, name: str) -> float:
         return float(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
-            f"save_best watches {name!r}, which must be a number to be compared, but the validation answered {value!r}"
+            f"save_best watches {name!r}, which must be a number to be compared, but the validation returned {value!r}"
             f" ({type(value).__name__})."
         ) from error
 

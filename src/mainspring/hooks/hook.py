@@ -86,7 +86,7 @@ class Hook:
         """Act before a run: everything is built, no checkpoint is loaded yet."""
 
     def after_run(self, runner: Runner) -> None:
-        """Act at the end of a run that was not broken off."""
+        """Act at the end of a run that was not interrupted."""
 
     def before_train(self, runner: Runner) -> None:
         """Act before training: a checkpoint, if there is one, is loaded."""

@@ -143,7 +143,7 @@ def _check_stages(hook: Hook) -> None:
                 print_log(
                     f"{name}.{attribute} is no stage of hooks, so that no loop calls it. Did you mean {meant[0]!r}?",
                     logger="current",
-                    level=30,
+                    level=logging.WARNING,
                 )
 
 

@@ -17,8 +17,10 @@ __all__ = ["IterTimerHook"]
 
 @HOOKS.register_module()
 class IterTimerHook(Hook):
-    """Records the seconds from the end of an iteration to the end of the next (``time``), and of these, those
-    spent waiting for data (``data_time``); derives the seconds left (``eta`` of the message hub).
+    """Records how long iterations take.
+
+    ``time`` is the seconds from the end of an iteration to the end of the next, ``data_time`` those of them that were
+    spent waiting for data. From these follow the seconds left, ``eta`` of the message hub.
 
     On an accelerator a step only queues work, so single times are times of queueing; over many iterations, with a
     log line that reads results now and then, their mean is the time of an iteration.

@@ -41,14 +41,7 @@ class ProgressHook(Hook):
 
     def __init__(self, seconds: float = 0.1) -> None:
         self.seconds = seconds
-        self._bar = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rest]}"),
-            expand=True,
-            auto_refresh=False,
-        )
+        self._bar = _bar(narrow=False)
         self._task: TaskID | None = None
         self._live: Live | None = None
         self._drawn = 0.0
@@ -75,8 +68,15 @@ class ProgressHook(Hook):
             return
         if console.is_dumb_terminal:  # rich draws nothing there, and the log lines must speak
             return
-        self._live = Live(console=console, auto_refresh=False, transient=True)
-        self._live.start()
+        self._bar = _bar(narrow=console.width < 60)
+        self._task = None
+        live = Live(console=console, auto_refresh=False, transient=True)
+        try:
+            live.start()
+        except BaseException:  # interrupted half-way: it has hidden the cursor, and cannot be stopped in order
+            console.show_cursor(True)
+            raise
+        self._live = live
         set_live_display(True)
 
     def close(self) -> None:
@@ -128,7 +128,7 @@ class ProgressHook(Hook):
     def _draw(self, live: Live, runner: Runner, batch_idx: int, mode: str, speed: float) -> None:
         loop = {"train": runner.train_loop, "val": runner.val_loop, "test": runner.test_loop}[mode]
         title, done, total = mode, batch_idx + 1, loop.num_batches if loop is not None else None
-        if mode == "train" and runner.max_epochs > 1:
+        if mode == "train" and runner.by_epoch:
             title = f"epoch {runner.epoch + 1}/{runner.max_epochs}"
         elif mode == "train":
             done, total = runner.iter + 1, runner.max_iters
@@ -146,6 +146,13 @@ class ProgressHook(Hook):
         if self._results:
             lines.append(Text("val  ") + Text("  ").join(_pair(k, v) for k, v in self._results.items()))
         return lines
+
+
+def _bar(narrow: bool) -> Progress:
+    columns = [TextColumn("[bold]{task.description}"), MofNCompleteColumn(), TextColumn("{task.fields[rest]}")]
+    if not narrow:
+        columns.insert(1, BarColumn(bar_width=None))
+    return Progress(*columns, expand=not narrow, auto_refresh=False)
 
 
 def _pair(name: str, value: float) -> Text:

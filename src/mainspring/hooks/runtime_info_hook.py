@@ -119,7 +119,7 @@ def _opening(runner: Runner) -> str:
     parameters = sum(p.numel() for p in runner.model.parameters())
     trainable = sum(p.numel() for p in runner.model.parameters() if p.requires_grad)
     size = f"{parameters:,} parameters" + (f", {trainable:,} of them trainable" if trainable < parameters else "")
-    by_epoch = runner.max_epochs > 1
+    by_epoch = runner.by_epoch
     done, length = (runner.epoch, runner.max_epochs) if by_epoch else (runner.iter, runner.max_iters)
     unit = "epochs" if by_epoch else "iterations"
     span = f"{length} {unit}" if done == 0 else f"{unit} {done + 1} to {length}"

@@ -1,4 +1,4 @@
-"""Log lines, and the scalars and infos that the parts of a run share."""
+"""Log lines, and the scalars and entries that the parts of a run share."""
 
 from .console import get_console, live_display_active, set_live_display
 from .history_buffer import HistoryBuffer

@@ -75,19 +75,20 @@ class HistoryBuffer:
         self._pending = self._waiting.pending
         self._append(Arrived([float(value) for value in log_history], list(count_history)))
 
-    def update(self, value: Number | np.number[Any] | Tensor, count: Number = 1) -> None:
+    def update(self, log_val: Number | np.number[Any] | Tensor, count: Number = 1) -> None:
         """Append a value.
 
         Args:
-            value: A number, or a tensor (or array) with one element. A tensor is detached and not read; of
+            log_val: A number, or a tensor (or array) with one element. A tensor is detached and not read; of
                 one that has been changed in place, and of a view, a copy is taken. Change no other one
                 afterwards.
-            count: How many samples ``value`` is the sum of: a mean is the sum of values by the sum of counts.
+            count: How many samples ``log_val`` is the sum of: a mean is the sum of values by the sum of counts.
 
         Raises:
-            ValueError: ``value`` has more than one element, or none.
-            TypeError: ``value`` or ``count`` is no number.
+            ValueError: ``log_val`` has more than one element, or none.
+            TypeError: ``log_val`` or ``count`` is no number.
         """
+        value = log_val
         if isinstance(value, Tensor):
             if value.requires_grad:
                 # A leaf is a parameter, which the next update changes.

@@ -21,7 +21,7 @@ __all__ = ["MessageHub"]
 
 
 class MessageHub(ManagerMixin):
-    """Scalars with their history, and infos of any kind with their newest value only.
+    """Scalars with their history, and entries of any kind with their newest value only.
 
     What is written in a training step costs an append: tensors are not read before somebody asks, see
     :class:`HistoryBuffer`.
@@ -120,7 +120,7 @@ class MessageHub(ManagerMixin):
         self._runtime_info[key] = value
 
     def update_info_dict(self, info_dict: Mapping[str, Any], resumed: bool = True) -> None:
-        """Set several infos; see :meth:`update_info`."""
+        """Set several entries; see :meth:`update_info`."""
         for key, value in _mapping(info_dict, "info_dict").items():
             self.update_info(key, value, resumed)
 
@@ -135,7 +135,7 @@ class MessageHub(ManagerMixin):
 
     @property
     def runtime_info(self) -> dict[str, Any]:
-        """The infos by key."""
+        """The entries by key."""
         return self._runtime_info
 
     def get_scalar(self, key: str) -> HistoryBuffer:
@@ -167,7 +167,7 @@ class MessageHub(ManagerMixin):
         """Return what belongs to the state of the run, in plain containers. Reads what waits.
 
         Infos that are more than plain values are left out, with a line in the log at level ``DEBUG``. Tensors
-        in infos are handed on as they are, not copied.
+        in entries are handed on as they are, not copied.
         """
         self.flush()
         kept = {key for key, resumed in self._resumed_keys.items() if resumed}
@@ -189,7 +189,7 @@ class MessageHub(ManagerMixin):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict` returned; what it does not name stays as it is.
 
-        The infos of a dict from MMEngine are taken over, too; its histories are not, which the log says.
+        The entries of a dict from MMEngine are taken over, too; its histories are not, which the log says.
 
         Raises:
             TypeError: ``state_dict`` is no mapping.

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ..utils import did_you_mean
+from ..utils import describe, did_you_mean
 from .base_module import BaseModule
 from .data_preprocessor import build_data_preprocessor
-from .explain import describe, what_forward_got
+from .explain import what_forward_got
 
 if TYPE_CHECKING:
     from ..optim import OptimWrapper
@@ -90,18 +90,21 @@ class BaseModel(BaseModule):
         """Call ``forward``, unless the mode is misspelt.
 
         Raises:
-            ValueError: ``mode`` is a string that is not in :attr:`modes`.
+            ValueError: ``mode`` is not in :attr:`modes`.
         """
-        mode = kwargs.get("mode")
-        if mode is None and self._mode_position is not None and len(args) > self._mode_position:
-            mode = args[self._mode_position]
-        if isinstance(mode, str) and mode not in self.modes:
+        if "mode" in kwargs:
+            self._check_mode(kwargs["mode"])
+        elif self._mode_position is not None and len(args) > self._mode_position:
+            self._check_mode(args[self._mode_position])
+        return super().__call__(*args, **kwargs)
+
+    def _check_mode(self, mode: Any) -> None:
+        if not isinstance(mode, str) or mode not in self.modes:
             raise ValueError(
-                f"{type(self).__name__} was called with mode={mode!r}.{did_you_mean(mode, self.modes)} The modes are"
-                f" {', '.join(map(repr, self.modes))}; a model with a mode of its own names it in the class"
+                f"{type(self).__name__} was called with mode={mode!r}.{did_you_mean(str(mode), self.modes)} The modes"
+                f" are {', '.join(map(repr, self.modes))}; a model with a mode of its own names it in the class"
                 " attribute `modes`."
             )
-        return super().__call__(*args, **kwargs)
 
     def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, torch.Tensor]:
         """Run one iteration of training: preprocess, forward, parse the losses, update.

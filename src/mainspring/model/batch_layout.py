@@ -1,43 +1,14 @@
-"""The shape of a batch: containers that keep their type, and where images and labels lie in them."""
+"""Where images and labels lie in a batch."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..utils import did_you_mean
+from ..utils import did_you_mean, rebuilt_mapping, rebuilt_sequence
 
-__all__ = ["Slot", "rebuilt_mapping", "rebuilt_sequence"]
-
-
-def rebuilt_sequence(like: list[Any] | tuple[Any, ...], items: list[Any]) -> Any:
-    """Return ``items`` in a container of the type of ``like``; a named tuple stays one."""
-    kind = type(like)
-    if kind is list:
-        return items
-    if isinstance(like, tuple) and hasattr(like, "_fields"):  # a named tuple takes its fields one by one
-        return kind(*items)
-    return kind(items)
-
-
-def rebuilt_mapping(like: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
-    """Return ``items`` in a mapping of the type of ``like``; a ``defaultdict`` keeps its default.
-
-    A mapping that cannot be made from a dict becomes a plain one.
-    """
-    if type(like) is dict:
-        return items
-    if isinstance(like, dict):
-        filled = copy.copy(like)
-        filled.clear()
-        filled.update(items)
-        return filled
-    try:
-        return type(like)(items)  # type: ignore[call-arg]
-    except TypeError:
-        return items
+__all__ = ["Slot"]
 
 
 @dataclass(frozen=True)

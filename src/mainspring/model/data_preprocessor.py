@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
-from functools import lru_cache
 from numbers import Number
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..device import may_run_ahead
 from ..registry import MODELS, build
+from ..utils import rebuilt_mapping, rebuilt_sequence, takes_non_blocking
 from .batch_augments import build_augments
-from .batch_layout import rebuilt_mapping, rebuilt_sequence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +107,7 @@ class BaseDataPreprocessor(nn.Module):
             # Before the containers: a packed sequence is a named tuple, and knows that its sizes stay behind.
             if callable(getattr(kind, "to", None)):
                 device = self.device
-                if _takes_non_blocking(kind):  # type: ignore[arg-type]
+                if takes_non_blocking(kind):  # type: ignore[arg-type]
                     return data.to(device, non_blocking=self._may_run_ahead(device))
                 return data.to(device)
         if isinstance(data, Mapping):
@@ -119,7 +118,7 @@ class BaseDataPreprocessor(nn.Module):
         return data
 
     def _may_run_ahead(self, device: torch.device) -> bool:
-        return self.non_blocking and device.type != "cpu"
+        return self.non_blocking and may_run_ahead(device)
 
 
 def build_data_preprocessor(given: nn.Module | Mapping[str, Any] | None) -> nn.Module:
@@ -137,13 +136,3 @@ def build_data_preprocessor(given: nn.Module | Mapping[str, Any] | None) -> nn.M
             f" ({type(built).__name__})."
         )
     return built
-
-
-@lru_cache(maxsize=256)
-def _takes_non_blocking(kind: type[Any]) -> bool:
-    """Whether ``kind.to`` can be called with ``non_blocking``."""
-    try:
-        parameters = inspect.signature(kind.to).parameters
-    except ValueError:  # written in C, with no signature to read
-        return False
-    return "non_blocking" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

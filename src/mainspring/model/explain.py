@@ -1,32 +1,16 @@
-"""What goes with an error of a model: values in a few words, and a batch beside the arguments it was meant for."""
+"""What goes with an error of a model: a batch beside the arguments it was meant for."""
 
 from __future__ import annotations
 
 import inspect
-import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
-__all__ = ["describe", "what_forward_got"]
+from ..utils import describe
 
-
-def describe(value: Any) -> str:
-    """Say in a few words what a value is, without reading tensors.
-
-    >>> describe([torch.zeros(3), torch.zeros(3)])
-    'a list of 2 (first a tensor of shape (3,))'
-    """
-    if value is None:
-        return "None"
-    if isinstance(value, torch.Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
-    if isinstance(value, (str, int, float)):
-        return reprlib.repr(value)
-    if isinstance(value, (list, tuple)):
-        return f"a {type(value).__name__} of {len(value)} (first {describe(value[0])})" if value else "an empty list"
-    return f"an object of type {type(value).__name__}"
+__all__ = ["what_forward_got"]
 
 
 def what_forward_got(forward: Callable[..., Any], name: str, data: Any, mode: str) -> str:

@@ -28,12 +28,11 @@ class _Record:
     def __init__(self, root: nn.Module) -> None:
         self.modules = set(root.modules())
         self._root = root
-        self._states = {parameter: _fingerprint(parameter) for parameter in root.parameters()}
+        self._states = _fingerprints(root)
         self._origins: dict[nn.Parameter, str] = {}
 
     def note(self, module: nn.Module, origin: str) -> None:
-        for parameter in module.parameters():
-            state = _fingerprint(parameter)
+        for parameter, state in _fingerprints(module).items():
             if self._states.get(parameter) != state:
                 self._states[parameter] = state
                 self._origins[parameter] = origin
@@ -88,13 +87,24 @@ def update_init_info(module: nn.Module, init_info: str) -> None:
         record.note(module, init_info)
 
 
-def _fingerprint(parameter: nn.Parameter) -> str:
-    """Describe the values: the count of changes that autograd keeps, which ``.data`` escapes, and a sum."""
-    if nn.parameter.is_lazy(parameter) or parameter.is_meta:
-        return "no values"
-    values = parameter.detach()
-    if values.is_complex():
-        values = torch.view_as_real(values)
-    version = 0 if parameter.is_inference() else parameter._version
-    # As a string, so that not-a-number equals itself.
-    return f"{version} {values.to(torch.float32).sum().item()}"
+def _fingerprints(module: nn.Module) -> dict[nn.Parameter, str]:
+    """Describe the values: the count of changes that autograd keeps, which ``.data`` escapes, and a sum.
+
+    The host waits for the device once, not for each parameter; only subclasses of tensors are read by themselves.
+    """
+    states = dict.fromkeys(module.parameters(), "no values")
+    readable = [one for one in states if not (nn.parameter.is_lazy(one) or one.is_meta)]
+    sums = {one: _real(one.detach()).to(torch.float32).sum() for one in readable}
+    plain = {one: total for one, total in sums.items() if type(total) is torch.Tensor}
+    totals = {one: total.item() for one, total in sums.items() if one not in plain}
+    if plain:
+        device = next(iter(plain.values())).device
+        totals |= zip(plain, torch.stack([total.to(device) for total in plain.values()]).tolist(), strict=True)
+    for parameter, total in totals.items():
+        version = 0 if parameter.is_inference() else parameter._version
+        states[parameter] = f"{version} {total}"  # as a string, so that not-a-number equals itself
+    return states
+
+
+def _real(values: torch.Tensor) -> torch.Tensor:
+    return torch.view_as_real(values) if values.is_complex() else values

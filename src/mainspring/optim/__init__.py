@@ -1,9 +1,9 @@
 """Optimisation: the wrapper around an optimizer, and schedules of its parameters."""
 
+from . import optimizers as _optimizers  # noqa: F401  registers those of torch
 from .amp_optim_wrapper import AmpOptimWrapper
 from .constructor import DefaultOptimWrapperConstructor, build_optim_wrapper
 from .optim_wrapper import OptimWrapper
-from .optimizers import register_torch_optimizers
 from .scheduler import *  # noqa: F403
 from .scheduler import __all__ as _schedulers
 
@@ -12,6 +12,5 @@ __all__ = [
     "DefaultOptimWrapperConstructor",
     "OptimWrapper",
     "build_optim_wrapper",
-    "register_torch_optimizers",
     *_schedulers,
 ]

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from ..logging import MessageHub, print_log
 from ..registry import OPTIM_WRAPPERS
 from ..utils import check_type, did_you_mean
+from .settings import changed_settings, settings_of, told
 
 __all__ = ["OptimWrapper"]
 
@@ -72,6 +73,7 @@ class OptimWrapper:
         self._max_counts = -1
         self._remainder_counts = -1
         self._iteration = -1
+        self.keep_settings()
 
     # What a step calls, in this order.
 
@@ -190,11 +192,27 @@ class OptimWrapper:
         return {"momentum": [_momentum(group) for group in self.param_groups]}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what must survive a stop: the optimizer's state."""
-        return self.optimizer.state_dict()
+        """Return what must survive a stop: the optimizer's state, and the settings that it was configured with."""
+        return {**self.optimizer.state_dict(), "configured": [dict(settings) for settings in self._configured]}
+
+    def keep_settings(self) -> None:
+        """Take the optimizer's settings as they are now for those that were configured.
+
+        The constructor does. Who changes them afterwards and before the training, as by a factor for the batch size,
+        calls it again, so that a resumed run can tell such a change from what the training itself has changed.
+        """
+        self._configured = settings_of(self.param_groups, self.defaults)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load what :meth:`state_dict` returned."""
+        """Load what :meth:`state_dict` returned, or the state of an optimizer.
+
+        A setting (lr, weight decay, ``fused``, ...) that is configured otherwise than it was for the run that saved the
+        state is one that was changed on purpose: it stays as it is configured now, and one line in the log names all
+        of these. All else is taken from the state.
+
+        Raises:
+            ValueError: It is no state of an optimizer, or that of another optimizer.
+        """
         # Later wrappers and MMEngine add entries that the optimizer would refuse.
         known = {key: value for key, value in state_dict.items() if key in ("state", "param_groups")}
         name = type(self.optimizer).__name__
@@ -202,6 +220,11 @@ class OptimWrapper:
             raise ValueError(f"This is no state of {name}: it has no 'state' and 'param_groups'.")
         # Loading fills in what older versions of torch did not have, and may extend the defaults themselves.
         expected = list(self.defaults)
+        before = state_dict.get("configured") or settings_of(known["param_groups"], expected)
+        changes = changed_settings(before, self._configured)
+        known["param_groups"] = [dict(group) for group in known["param_groups"]]
+        for group, own, changed in zip(known["param_groups"], self.param_groups, changes, strict=False):
+            group.update((key, own[key]) for key in changed)
         self.optimizer.load_state_dict(known)
         lacking = [key for key in expected if any(key not in group for group in self.param_groups)]
         if lacking:
@@ -209,6 +232,9 @@ class OptimWrapper:
                 f"This is the state of another optimizer than {name}: it has no {', '.join(lacking)}. Configure the"
                 " optimizer that it comes from, or take only the weights of that run: load_from, with resume=False."
             )
+        if any(changes):
+            message = f"Settings of {name} that have changed since the state was saved, and hold from here on:"
+            print_log(f"{message} {told(changes)}.", logger="current")
 
     def _ends_group(self, count: int) -> bool:
         at_end = count == self._max_counts and self._iteration in (-1, count - 1)

@@ -78,7 +78,7 @@ def _explain(
             f"needs {', '.join(map(repr, missing))}, which {'is' if len(missing) == 1 else 'are'} not given."
         )
     if not problems:
-        problems.append(f"cannot be called so: {reason}.")
+        problems.append(f"cannot be called like this: {reason}.")
     name = _name(target)
     return (
         f"{' '.join(f'{name} {problem}' for problem in problems)} Its signature: {name}{_show(signature)}."

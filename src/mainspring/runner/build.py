@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -204,7 +205,7 @@ def build_param_schedulers(optim_wrapper: OptimWrapper, cfg: Any, loop: BaseTrai
             raise TypeError(
                 f"param_scheduler[{index}] must be a parameter scheduler or a config dict of one, but it is {one!r}"
                 f" ({type(one).__name__}). Write it as dict(type='StepLR', step_size=10), for instance. torch's own"
-                " schedulers do not serve."
+                " schedulers are not supported."
             )
         groups = getattr(getattr(one, "optimizer", None), "param_groups", None)  # a scheduler may be anybody's
         if groups is not None and not any(group is own for group in groups for own in optim_wrapper.param_groups):
@@ -218,7 +219,7 @@ def build_param_schedulers(optim_wrapper: OptimWrapper, cfg: Any, loop: BaseTrai
                 f"param_scheduler[{index}] ({type(one).__name__}) counts epochs, but training counts iterations, so it"
                 " never advances. Write it with by_epoch=False, in iterations.",
                 logger="current",
-                level=30,
+                level=logging.WARNING,
             )
         built.append(one)
     return built

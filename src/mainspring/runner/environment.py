@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..device import get_device, usable_device
+from ..device import get_device, make_current, usable_device
 from ..dist import get_dist_info, sync_random_seed
 from ..logging import print_log
 from ..utils import Stream, check_type, did_you_mean, mix, options_from, seed_generators
@@ -80,26 +81,68 @@ class Environment:
         seed_generators(mix(Stream.INIT, self.seed, rank, phase), self.device)
 
 
+# What torch has one of in a process: how to read it, and how to set it.
+_SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
+    "deterministic algorithms": (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    "cudnn.deterministic": (
+        lambda: torch.backends.cudnn.deterministic,
+        lambda value: setattr(torch.backends.cudnn, "deterministic", value),
+    ),
+    "cudnn.benchmark": (
+        lambda: torch.backends.cudnn.benchmark,
+        lambda value: setattr(torch.backends.cudnn, "benchmark", value),
+    ),
+}
+_RAISING = 2
+"""torch's number for an error where an operation is not deterministic."""
+_user_settings: dict[str, Any] = {}
+"""The user's values of the settings that the latest run changed."""
+
+
+def _set(name: str, value: Any) -> None:
+    read, write = _SETTINGS[name]
+    before = read()
+    if before != value:
+        _user_settings[name] = before
+        write(value)
+
+
+def _restore_settings() -> None:
+    while _user_settings:
+        name, value = _user_settings.popitem()
+        _SETTINGS[name][1](value)
+
+
 def _set_up_process(options: EnvCfg, environment: Environment) -> None:
-    torch.backends.cudnn.benchmark = options.cudnn_benchmark and not environment.deterministic
+    make_current(environment.device)
+    cudnn = torch.backends.cudnn
+    _restore_settings()  # what an earlier run of this process changed, this one need not want
     if environment.deterministic:
-        if options.cudnn_benchmark:
-            print_log("cudnn_benchmark is left off, since randomness.deterministic is on.", "current", 30)
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
-        torch.backends.cudnn.deterministic = True
-        torch.use_deterministic_algorithms(True)
+        if options.cudnn_benchmark or cudnn.benchmark:
+            message = "cuDNN's benchmark mode is off in this run, since randomness.deterministic is on."
+            print_log(message, "current", logging.WARNING)
+        # cuBLAS is deterministic only with it. It stays, since it does nothing by itself.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        _set("deterministic algorithms", _RAISING)
+        _set("cudnn.deterministic", True)
+        _set("cudnn.benchmark", False)
+    elif options.cudnn_benchmark:
+        _set("cudnn.benchmark", True)
+    _check_keys(options.dist_cfg, ("backend", "timeout", "port", "init_method"), "env_cfg.dist_cfg")
+    _check_keys(options.mp_cfg, ("mp_start_method", "opencv_num_threads"), "env_cfg.mp_cfg")
     _set_up_data_loading(options.mp_cfg)
     _raise_file_limit(options.resource_limit)
 
 
-def _set_up_data_loading(mp_cfg: Mapping[str, Any]) -> None:
-    known = ("mp_start_method", "opencv_num_threads")
-    for key in mp_cfg:
+def _check_keys(options: Mapping[str, Any], known: tuple[str, ...], path: str) -> None:
+    for key in options:
         if key not in known:
             raise ValueError(
-                f"env_cfg.mp_cfg.{key}: there is no such option.{did_you_mean(key, known)} The options are:"
-                f" {', '.join(known)}."
+                f"{path}.{key}: there is no such option.{did_you_mean(key, known)} The options are: {', '.join(known)}."
             )
+
+
+def _set_up_data_loading(mp_cfg: Mapping[str, Any]) -> None:
     method = mp_cfg.get("mp_start_method")
     methods = torch.multiprocessing.get_all_start_methods()
     if method is not None and method not in methods:

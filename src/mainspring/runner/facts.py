@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
+    from .base_loop import BaseTrainLoop
     from .environment import Environment
 
 __all__ = ["RunFacts"]
 
 
-class RunFacts:
+class RunFacts(ABC):
     """The facts of a run, for :class:`Runner`, which holds their owners."""
 
     env: Environment
 
+    by_epoch: bool
+    """Whether training counts epochs."""
+
+    @property
+    @abstractmethod
+    def train_loop(self) -> BaseTrainLoop | None:
+        """The training loop, or None."""
+
     def _of_train_loop(self, name: str, default: int) -> int:
-        # A loop that nobody has asked for yet is not built for the sake of a fact; and a user's loop, which may be
-        # any BaseLoop, need not know it.
-        value: int = getattr(self.__dict__.get("train_loop"), name, default)
+        # A user's loop may be any BaseLoop, and need not know it.
+        value: int = getattr(self.train_loop, name, default)
         return value
 
     @property
     def epoch(self) -> int:
         """Epochs that are finished; 0 without training."""
-        return self._of_train_loop("epoch", 0)
+        loop = self.__dict__.get("train_loop")  # one that nobody has asked for yet has not begun
+        return 0 if loop is None else int(loop.epoch)
 
     @property
     def iter(self) -> int:
         """Iterations that are finished; 0 without training."""
-        return self._of_train_loop("iter", 0)
+        loop = self.__dict__.get("train_loop")  # one that nobody has asked for yet has not begun
+        return 0 if loop is None else int(loop.iter)
 
     @property
     def max_epochs(self) -> int:

@@ -136,6 +136,8 @@ class IterBasedTrainLoop(BaseTrainLoop):
         if self._val_due:
             self.validate()
         while self._iter < self._max_iters and not self.stop_training:
+            if not self.runner.model.training:  # a hook may have drawn samples in between
+                self.runner.model.train()
             self.run_iter(next(self.dataloader_iterator))
             if self.should_validate(self._epoch, self._iter):
                 self.validate()

@@ -30,11 +30,11 @@ class EnvCfg:
     """``env_cfg=dict(...)``."""
 
     cudnn_benchmark: bool = False
-    """Whether cuDNN times its convolution algorithms and takes the fastest for each new shape."""
+    """Let cuDNN time its convolution algorithms and take the fastest for each new shape; False leaves it as it is."""
     mp_cfg: Mapping[str, Any] = field(default_factory=dict)
     """``mp_start_method`` and ``opencv_num_threads`` of the data loading processes."""
     dist_cfg: Mapping[str, Any] = field(default_factory=dict)
-    """Arguments of :func:`mainspring.dist.init_dist`."""
+    """How processes find each other: ``backend``, ``timeout``, ``port``, ``init_method``; one process needs none."""
     resource_limit: int = 4096
     """The number of files that the process may hold open, where the system allows it."""
     device: str | None = None

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import torch
 from torch import nn
 
-from ..checkpoint import find_latest_checkpoint, load_weights, read_checkpoint, save_checkpoint
+from ..checkpoint import find_latest_checkpoint, load_weights, save_checkpoint
 from ..dataset import build_dataloader
 from ..hooks import Hook
 from ..logging import MessageHub, MMLogger
 from ..model import BaseModule
 from ..optim import build_optim_wrapper
+from ..optim.scheduler.chain import scale_parameter
 from ..registry import RUNNERS, DefaultScope, init_default_scope
-from ..utils import check_type, display_path, nearest, options_from
+from ..utils import check_type, display_path, nearest, options_from, require_local
 from . import build, state
 from .environment import Environment
 from .facts import RunFacts
+from .interrupt import Interrupt
 from .options import AutoScaleLR
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ class Runner(RunFacts):
         default_hooks: Changes to the default hooks, by slot: ``dict(checkpoint=dict(type='CheckpointHook',
             interval=5))``; None in a slot leaves that hook out.
         custom_hooks: More hooks.
-        data_preprocessor: The model's data preprocessor, in place of one that the model's config names not.
+        data_preprocessor: The model's data preprocessor, used when the model's config names none.
         load_from: A checkpoint from which the weights are taken before anything is run.
         resume: True or ``'auto'`` goes on from the newest checkpoint in ``work_dir``, or begins where there is none.
             With True, ``load_from`` names the checkpoint to go on from; with ``'auto'``, it gives the weights for a
@@ -85,7 +87,7 @@ class Runner(RunFacts):
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument cannot be, or what belongs together is not given together.
+        ValueError: An argument has an invalid value, or what belongs together is not given together.
     """
 
     def __init__(
@@ -143,12 +145,15 @@ class Runner(RunFacts):
             None if auto_scale_lr is None else options_from(AutoScaleLR, auto_scale_lr, "auto_scale_lr")
         )
         self._load_from, self._resume_from = _starting_point(work_dir, load_from, resume)
+        self._earlier_run = state.EarlierRun(self._resume_from)
+        self._interrupt = Interrupt()
+        self.by_epoch = build.counts_epochs(train_cfg)
         self._has_weights = False
         self._has_begun = False
         self.is_training = False
         """Whether the training loop is running, validations within it included."""
 
-        self.env = Environment.make(work_dir, randomness, env_cfg, launcher, lambda: state.seed_of(self._resume_from))
+        self.env = Environment.make(work_dir, randomness, env_cfg, launcher, self._earlier_run.seed)
         self.cfg: Cfg = {} if cfg is None else cfg
         self.default_scope = default_scope
         init_default_scope(default_scope)
@@ -157,7 +162,7 @@ class Runner(RunFacts):
         self.message_hub = self.build_message_hub()
         self.log_processor = self.build_log_processor(log_processor)
         self.visualizer = self.build_visualizer(visualizer)
-        self._hooks = build.build_hooks(default_hooks, custom_hooks, build.counts_epochs(train_cfg))
+        self._hooks = build.build_hooks(default_hooks, custom_hooks, self.by_epoch)
 
         self.env.seed_initialisation()
         self.model = self.build_model(model, data_preprocessor)
@@ -231,6 +236,11 @@ class Runner(RunFacts):
         cfg = self._given["param_scheduler"]
         return [] if cfg is None else self.build_param_scheduler(cfg)
 
+    @cached_property
+    def _dataset_meta(self) -> Any:
+        """What is saved of the training data's ``metainfo``."""
+        return state.plain_metainfo(self.train_dataloader.dataset, self.logger)
+
     @property
     def train_dataloader(self) -> DataLoader[Any]:
         """The training data."""
@@ -287,6 +297,7 @@ class Runner(RunFacts):
         _ = self.optim_wrapper, self.param_schedulers
 
         def run() -> nn.Module:
+            state.say_if_finished(self)
             self.optim_wrapper.initialize_count_status(self.model, self.iter, self.max_iters)
             self.is_training = True
             try:
@@ -323,21 +334,25 @@ class Runner(RunFacts):
     def _run(self, run: Callable[[], Any], training: bool = False) -> Any:
         for shared in (self.logger, self.message_hub, self.visualizer):
             shared.make_current()  # another runner may have been made since
-        try:
-            with DefaultScope.overwrite_default_scope(self.default_scope):
+        with Interrupt() as self._interrupt, DefaultScope.overwrite_default_scope(self.default_scope):
+            try:
                 self.call_hook("before_run")
                 self.load_or_resume(training)
                 result = run()
                 self.call_hook("after_run")
-            return result
-        except KeyboardInterrupt as interrupt:
-            self._hooks.close()
-            self.logger.warning(state.where_it_stopped(self))
-            raise SystemExit(130) from interrupt
-        finally:
-            self._hooks.close()
-            self.visualizer.close()
-            self.logger.close_file()
+                return result
+            except BaseException as error:
+                if not self._interrupt.pressed and not isinstance(error, KeyboardInterrupt):
+                    raise
+                self._interrupt.close()
+                self._hooks.close()
+                self.logger.warning(state.where_it_stopped(self, training))
+                raise SystemExit(130) from error
+            finally:
+                self._interrupt.close()
+                self._hooks.close()
+                self.visualizer.close()
+                self.logger.close_file()
 
     def register_hook(self, hook: Hook | Cfg, priority: int | str | None = None) -> None:
         """Add a hook, behind those of the same priority.
@@ -350,6 +365,7 @@ class Runner(RunFacts):
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call the hooks that act at a stage."""
+        self._interrupt.check()
         self._hooks.call(fn_name, self, **kwargs)
 
     # Checkpoints.
@@ -382,7 +398,7 @@ class Runner(RunFacts):
 
         The arguments are those of :func:`mainspring.checkpoint.load_checkpoint`.
         """
-        checkpoint = read_checkpoint(filename, map_location)
+        checkpoint = self._earlier_run.take(filename, map_location)
         if self._given["train_cfg"] is not None:
             _ = self._initialised  # whoever loads first: the initial weights come before the loaded ones
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
@@ -420,21 +436,29 @@ class Runner(RunFacts):
         self,
         out_dir: str | os.PathLike[str],
         filename: str,
+        file_client_args: Cfg | None = None,
         save_optimizer: bool = True,
         save_param_scheduler: bool = True,
         meta: Cfg | None = None,
         by_epoch: bool = True,
+        backend_args: Cfg | None = None,
     ) -> None:
         """Write a checkpoint of the run as it stands, or will when the stage that is running is over.
 
         Args:
             out_dir: Directory; made where missing.
             filename: Name of the file in it.
+            file_client_args: None, or ``dict(backend='disk')``: an older name of ``backend_args``.
             save_optimizer: Save the optimizer's state.
             save_param_scheduler: Save the schedules' progress.
             meta: More entries of ``meta``.
             by_epoch: Accepted for compatibility: the position is known without it.
+            backend_args: None, or ``dict(backend='local')``: files go to local directories.
+
+        Raises:
+            ValueError: ``out_dir`` or ``backend_args`` names another place.
         """
+        require_local("save_checkpoint", out_dir, backend_args, file_client_args)
         checkpoint = state.collect(self, save_optimizer, save_param_scheduler, meta or {})
         self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
         if self.rank == 0:
@@ -457,7 +481,7 @@ class Runner(RunFacts):
 
     def build_log_processor(self, log_processor: LogProcessor | Cfg | None = None) -> LogProcessor:
         """Build what makes log lines."""
-        return build.build_log_processor(log_processor, build.counts_epochs(self._given["train_cfg"]))
+        return build.build_log_processor(log_processor, self.by_epoch)
 
     def build_model(self, model: nn.Module | Cfg, data_preprocessor: nn.Module | Cfg | None = None) -> BaseModel:
         """Build the model and move it to the device."""
@@ -494,6 +518,7 @@ class Runner(RunFacts):
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: AutoScaleLR) -> None:
         """Multiply the learning rates by the real batch size over the one for which they were chosen.
 
+        Schedules that were made before begin from the scaled rates too.
         Goyal et al., "Accurate, large minibatch SGD", 2017: the linear scaling rule.
         """
         batch_size = self.train_dataloader.batch_size
@@ -507,8 +532,8 @@ class Runner(RunFacts):
             )
         real = batch_size * self.world_size
         ratio = real / auto_scale_lr.base_batch_size
-        for group in optim_wrapper.param_groups:
-            group["lr"] *= ratio
+        scale_parameter(optim_wrapper, "lr", ratio)
+        optim_wrapper.keep_settings()
         self.logger.info(
             f"Learning rates are multiplied by {ratio:g}: batches of {real}, chosen for"
             f" {auto_scale_lr.base_batch_size}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pprint
 import time
 from collections.abc import Mapping
@@ -12,13 +13,14 @@ import torch
 
 from .._version import __version__
 from ..checkpoint import CheckpointError, find_latest_checkpoint, read_checkpoint, weights_to_cpu
-from ..utils import display_path
+from ..utils import display_path, to_plain
 from .base_loop import BaseTrainLoop
 
 if TYPE_CHECKING:
+    from ..logging import MMLogger
     from .runner import Runner
 
-__all__ = ["begin_anew", "collect", "restore", "seed_of", "where_it_stopped"]
+__all__ = ["EarlierRun", "begin_anew", "collect", "plain_metainfo", "restore", "say_if_finished", "where_it_stopped"]
 
 
 def collect(
@@ -44,10 +46,10 @@ def collect(
         "hooks": {name: hook.state_dict() for name, hook in _named_hooks(runner)},
     }
     position: dict[str, Any] = {"epoch": 0, "iter": 0}
-    dataset_meta = None
+    dataset_meta: Any = None
     if runner.train_loop is not None:
         position = checkpoint["train_loop"] = _position(runner)
-        dataset_meta = getattr(runner.train_dataloader.dataset, "metainfo", None)
+        dataset_meta = runner._dataset_meta
         if save_optimizer:
             checkpoint["optimizer"] = runner.optim_wrapper.state_dict()
         if save_param_scheduler:
@@ -111,8 +113,13 @@ def restore(
             " augmentation change from here on."
         )
     runner.logger.info(f"Resumed from {display_path(filename)!r}: epoch {runner.epoch}, iteration {runner.iter}")
+
+
+def say_if_finished(runner: Runner) -> None:
+    """Say so, if there is nothing left to train."""
     if runner.iter >= runner.max_iters or runner.epoch >= runner.max_epochs:
-        runner.logger.info(f"This run is finished already: {_progress(runner)}. To train on, ask for more.")
+        limit = "max_epochs" if runner.by_epoch else "max_iters"
+        runner.logger.info(f"This run is finished already: {_progress(runner)}. To go on, raise {limit}.")
 
 
 def _position(runner: Runner) -> dict[str, Any]:
@@ -142,17 +149,48 @@ def _named_hooks(runner: Runner) -> list[tuple[str, Any]]:
 
 
 def _progress(runner: Runner) -> str:
-    if runner.max_epochs > 1:
+    if runner.by_epoch:
         return f"{runner.epoch} of {runner.max_epochs} epochs are done"
     return f"{runner.iter} of {runner.max_iters} iterations are done"
 
 
-def seed_of(checkpoint: str | None) -> int | None:
-    """Return the seed of the run that wrote a checkpoint, or None where there is none."""
-    if checkpoint is None:
-        return None
-    seed = read_checkpoint(checkpoint).get("meta", {}).get("seed")
-    return seed if isinstance(seed, int) else None
+class EarlierRun:
+    """The checkpoint that a run goes on from: read once, though the seed is asked for long before the rest."""
+
+    def __init__(self, filename: str | None) -> None:
+        self.filename = filename
+        self._content: dict[str, Any] | None = None
+
+    def seed(self) -> int | None:
+        """Return the seed of the run that wrote it, or None where there is none."""
+        if self.filename is None:
+            return None
+        self._content = read_checkpoint(self.filename)
+        seed = self._content.get("meta", {}).get("seed")
+        return seed if isinstance(seed, int) else None
+
+    def take(self, filename: str | os.PathLike[str], map_location: Any) -> dict[str, Any]:
+        """Return the content of a checkpoint: what was read for the seed, which is forgotten, or else of the file."""
+        content, self._content = self._content, None
+        if content is None or os.fspath(filename) != self.filename or map_location != "cpu":
+            return read_checkpoint(filename, map_location)
+        return content
+
+
+def plain_metainfo(dataset: Any, logger: MMLogger) -> Any:
+    """Return the ``metainfo`` of a data set as far as it can be saved; one warning names what cannot."""
+    metainfo = getattr(dataset, "metainfo", None)
+    entries = metainfo if isinstance(metainfo, Mapping) else {"metainfo": metainfo}
+    saved: dict[Any, Any] = {}
+    refused: list[str] = []
+    for key, value in entries.items():
+        try:
+            saved.update(to_plain({key: value}, f"metainfo of {type(dataset).__name__}"))
+        except TypeError as error:
+            refused.append(str(error))
+    if refused:
+        logger.warning("Checkpoints are saved without this part of 'dataset_meta': " + " ".join(refused))
+    return saved if isinstance(metainfo, Mapping) else saved.get("metainfo")
 
 
 def begin_anew(runner: Runner) -> None:
@@ -168,11 +206,11 @@ def begin_anew(runner: Runner) -> None:
         )
 
 
-def where_it_stopped(runner: Runner) -> str:
-    """Return the last line of a run that was broken off."""
-    text = "Stopped by Ctrl-C"
-    if runner.is_training or runner.iter:
-        text += f" at epoch {runner.epoch + 1}, iteration {runner.iter}"
+def where_it_stopped(runner: Runner, training: bool) -> str:
+    """Return the last line of a run that was interrupted."""
+    if not training:
+        return "Stopped by Ctrl-C."
+    text = f"Stopped by Ctrl-C after iteration {runner.iter} of {runner.max_iters}"
     latest = find_latest_checkpoint(runner.work_dir)
     if latest is None:
         return f"{text}, before the first checkpoint."

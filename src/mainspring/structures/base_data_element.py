@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
@@ -10,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from ..utils import takes_non_blocking
 from .describe import entry, indent
 from .errors import MissingFieldError, other_kind, taken
 
@@ -17,6 +19,16 @@ __all__ = ["BaseDataElement"]
 
 _PLAIN = frozenset((str, bytes, int, float, bool, type(None)))  # nobody can change their values
 _ABSENT = object()
+
+
+class _SignatureOfInit:
+    """How a class is called, for :func:`inspect.signature`, which otherwise takes it from ``__new__``."""
+
+    def __get__(self, instance: object, owner: type) -> inspect.Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")
+        signature = inspect.signature(owner.__init__)  # type: ignore[misc]
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
 class BaseDataElement:
@@ -77,6 +89,7 @@ class BaseDataElement:
     # The instance's __dict__ holds the data fields and nothing else, so reading one costs nothing extra.
     __slots__ = ("__dict__", "__weakref__", "_metainfo")
     _metainfo: dict[str, Any]
+    __signature__ = _SignatureOfInit()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make an element without fields; pickle and copy come in here, without ``__init__``."""
@@ -289,7 +302,10 @@ class BaseDataElement:
         return twin
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Return an element in which every data field that has a ``to`` was converted by it."""
+        """Return an element in which every data field that has a ``to`` was converted by it.
+
+        ``non_blocking`` reaches only those that take it.
+        """
         return self._converted("to", *args, **kwargs)
 
     def cpu(self) -> Self:
@@ -331,7 +347,10 @@ class BaseDataElement:
         for name, value in fields.items():
             convert = getattr(value, method, None)
             if callable(convert):
-                fields[name] = convert(*args, **kwargs)
+                options = kwargs
+                if "non_blocking" in kwargs and not takes_non_blocking(type(value)):  # type: ignore[arg-type]
+                    options = {key: option for key, option in kwargs.items() if key != "non_blocking"}
+                fields[name] = convert(*args, **options)
         return converted
 
     def __getstate__(self) -> tuple[dict[str, Any], dict[str, Any]]:

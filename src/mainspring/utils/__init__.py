@@ -1,10 +1,12 @@
 """Small helpers with no opinion."""
 
+from .describe import describe
 from .files import atomic_write, display_path
 from .imports import require
+from .local import require_local
 from .manager import ManagerMixin
 from .names import did_you_mean, nearest
-from .nested import apply_to
+from .nested import apply_to, rebuilt_mapping, rebuilt_sequence, takes_non_blocking
 from .options import check_type, options_from
 from .plain import to_plain
 from .random import Stream, mix, seed_generators, step_seeder
@@ -15,13 +17,18 @@ __all__ = [
     "apply_to",
     "atomic_write",
     "check_type",
+    "describe",
     "did_you_mean",
     "display_path",
     "mix",
     "nearest",
     "options_from",
+    "rebuilt_mapping",
+    "rebuilt_sequence",
     "require",
+    "require_local",
     "seed_generators",
     "step_seeder",
+    "takes_non_blocking",
     "to_plain",
 ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +19,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     The bytes go to a temporary file beside ``path``; when the block ends without an error the file is flushed
     to the disk and renamed, and the directory is flushed too. After an error, or a kill, ``path`` is as it was.
 
+    The temporary file is called ``.<name>.tmp``, always: what a kill has left is taken again by the next write. So a
+    file has one writer at a time, be it a thread or a process; two would write into each other's bytes.
+
     >>> import tempfile, pathlib
     >>> target = pathlib.Path(tempfile.mkdtemp()) / "weights.bin"
     >>> with atomic_write(target) as file:
@@ -28,16 +31,17 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    temporary = target.with_name(f".{target.name}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)  # which Windows has
+    descriptor = os.open(temporary, flags, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     _flush_directory(target.parent)
 
@@ -48,18 +52,14 @@ def display_path(path: str | os.PathLike[str]) -> str:
     return os.fspath(path) if relative.startswith("..") else relative
 
 
-def _umask() -> int:
-    # There is no call that only reads the mask.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def _flush_directory(directory: Path) -> None:
     if os.name == "nt":  # a directory cannot be opened there
         return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network disks cannot do it for a directory
+            raise
     finally:
         os.close(descriptor)

@@ -1,11 +1,16 @@
-"""Walking nested containers."""
+"""Walking nested containers, and making new ones of their types."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import copy
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
-__all__ = ["apply_to"]
+import torch
+
+__all__ = ["apply_to", "rebuilt_mapping", "rebuilt_sequence", "takes_non_blocking"]
 
 
 def apply_to(data: Any, condition: Callable[[Any], bool], function: Callable[[Any], Any]) -> Any:
@@ -20,21 +25,53 @@ def apply_to(data: Any, condition: Callable[[Any], bool], function: Callable[[An
     if condition(data):
         return function(data)
     if isinstance(data, Mapping):
-        walked = {key: apply_to(value, condition, function) for key, value in data.items()}
-        return walked if type(data) is dict else _rebuild_mapping(data, walked)
-    if isinstance(data, tuple):
-        items = [apply_to(item, condition, function) for item in data]
-        if hasattr(data, "_fields"):  # a named tuple takes its fields one by one
-            return type(data)(*items)
-        return tuple(items) if type(data) is tuple else type(data)(items)
-    if isinstance(data, list):
-        items = [apply_to(item, condition, function) for item in data]
-        return items if type(data) is list else type(data)(items)
+        return rebuilt_mapping(data, {key: apply_to(value, condition, function) for key, value in data.items()})
+    if isinstance(data, (list, tuple)):
+        return rebuilt_sequence(data, [apply_to(item, condition, function) for item in data])
     return data
 
 
-def _rebuild_mapping(data: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
-    try:
-        return type(data)(items)  # type: ignore[call-arg]
-    except TypeError:  # a mapping with a constructor of its own, such as defaultdict
+def rebuilt_mapping(like: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
+    """Return ``items`` in a mapping of the type of ``like``; a ``defaultdict`` keeps its default.
+
+    A mapping that cannot be made from a dict becomes a plain one.
+    """
+    if type(like) is dict:
         return items
+    if isinstance(like, dict):
+        filled = copy.copy(like)
+        filled.clear()
+        filled.update(items)
+        return filled
+    try:
+        return type(like)(items)  # type: ignore[call-arg]
+    except TypeError:
+        return items
+
+
+def rebuilt_sequence(like: Sequence[Any], items: list[Any]) -> Any:
+    """Return ``items`` in a sequence of the type of ``like``; a named tuple stays one.
+
+    A sequence that cannot be made from a list, such as a ``range``, becomes a list.
+    """
+    kind: Any = type(like)
+    if kind is list:
+        return items
+    if isinstance(like, tuple) and hasattr(like, "_fields"):  # a named tuple takes its fields one by one
+        return kind(*items)
+    try:
+        return kind(items)
+    except TypeError:
+        return items
+
+
+@lru_cache(maxsize=256)
+def takes_non_blocking(kind: type) -> bool:
+    """Whether the method ``to`` of a class can be called with ``non_blocking``."""
+    if issubclass(kind, torch.Tensor):  # written in C, with no signature to read
+        return True
+    try:
+        parameters = inspect.signature(getattr(kind, "to", None)).parameters  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return "non_blocking" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

@@ -24,8 +24,7 @@ class RandomChoice(nn.Module):
 
     Args:
         augments: Modules that take a batch and return one, or their configs. ``torch.nn.Identity()`` among
-            them
-            leaves the batch alone.
+            them leaves the batch alone.
         weights: How often each is chosen, relative to the others; by default all equally often.
 
     >>> import torch

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .param_scheduler import _ParamScheduler
 
-__all__ = ["Chain", "HasParamGroups", "chain_of"]
+__all__ = ["Chain", "HasParamGroups", "chain_of", "scale_parameter"]
 
 T = TypeVar("T")
 
@@ -93,6 +93,13 @@ class Chain:
         """Write the base values into the groups, where loading a state may have put older ones."""
         for group, base in zip(self.groups(), self.base_values, strict=True):
             group[f"initial_{self.param_name}"] = base
+
+    def scale(self, ratio: float) -> None:
+        """Multiply the base values, and bring the groups up to date."""
+        self.groups()
+        self.base_values[:] = [base * ratio for base in self.base_values]  # in place: the schedulers share the list
+        self.record_base_values()
+        self.write()
 
     def while_showing(self, values: Sequence[float], function: Callable[[], T]) -> T:
         """Return ``function()``, during which the groups hold ``values`` as plain floats."""
@@ -173,6 +180,18 @@ def chain_of(optimizer: HasParamGroups, param_name: str) -> Chain:
     if param_name not in chains:
         chains[param_name] = Chain(owner, param_name)
     return chains[param_name]
+
+
+def scale_parameter(optimizer: HasParamGroups, param_name: str, ratio: float) -> None:
+    """Multiply a parameter of each group, and what its schedulers, if any were made already, begin from."""
+    chain = _owner(optimizer).__dict__.get("_schedules", {}).get(param_name)
+    if chain is not None:
+        chain.scale(ratio)
+        return
+    for group in optimizer.param_groups:
+        for key in (param_name, f"initial_{param_name}"):
+            if key in group:
+                group[key] *= ratio
 
 
 def _owner(optimizer: HasParamGroups) -> HasParamGroups:

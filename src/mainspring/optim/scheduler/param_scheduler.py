@@ -44,7 +44,7 @@ class _ParamScheduler:
         param_name: The key in ``param_groups``: ``'lr'``, ``'momentum'`` (of optimizers with ``betas``, the
             first of these), ``'weight_decay'``, ...
         begin: The count at which it begins to act.
-        end: The count at which it no more acts.
+        end: The count from which it no longer acts.
         last_step: To go on without a state: the ``last_step`` that was reached; the optimizer's groups must
             then hold ``initial_<param_name>``. It takes the place of a scheduler of the same class,
             ``begin`` and ``end`` that the optimizer may still have.
