@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from typing import Any
 
@@ -23,7 +23,7 @@ from ..utils import Stream, mix, seed_generators
 from .epochs import samplers_of, tell_epoch
 from .owned import owned_generators
 from .sample_seeds import Origin, Sealed, SeededIndices, open_sealed
-from .samplers import FirstOnly, begin_at
+from .samplers import DefaultSampler, FirstOnly, InfiniteSampler, begin_at
 
 __all__ = ["IndexStream"]
 
@@ -66,26 +66,42 @@ class IndexStream:
         self._draws_at_once = not others
         self._keeps_history = any(not hasattr(sampler, "set_epoch") for sampler in others)
         self._begun = 0  # passes that were begun in this process
+        self._ours = [sampler for sampler in samplers if isinstance(sampler, (DefaultSampler, InfiniteSampler))]
 
     def seek(self, number: int, done: int) -> None:
         """Let the next ``iter()`` be the pass of this number, without its first ``done`` batches."""
         self.number, self.done = number, done
 
+    def sampler_seeds(self) -> list[int | None]:
+        """Return the seeds of our samplers; None where it is the stream's."""
+        return [None if sampler.seed == self.seed else sampler.seed for sampler in self._ours]
+
+    def take_seeds(self, own_seeds: Sequence[int], sampler_seeds: Sequence[int | None]) -> None:
+        """Go on with the seeds of an earlier process, which may have drawn them."""
+        if len(own_seeds) == len(self.own_seeds):
+            self.own_seeds = list(own_seeds)
+        if len(sampler_seeds) == len(self._ours):
+            for sampler, seed in zip(self._ours, sampler_seeds, strict=True):
+                sampler.seed = sampler.seed if seed is None else seed
+
     def __len__(self) -> int:
         """Return the number of batches in a whole pass."""
         return len(self._order)
 
-    def __iter__(self) -> Iterator[Any]:
+    def begin(self) -> None:
+        """Prepare for the next ``iter()``: tell the samplers, and set what they and the workers begin with."""
+        if self._keeps_history:
+            for missed in range(self._begun, self.number):
+                tell_epoch(self.loader, missed)
+                deque(self._drawn(missed), maxlen=0)
+        self._begun = max(self._begun, self.number + 1)
+        tell_epoch(self.loader, self.number)
         self._seed_order(self.number)
+
+    def __iter__(self) -> Iterator[Any]:
         return self._pass(self.number, self.done)  # torch calls iter() twice where it has workers, and uses one
 
     def _pass(self, number: int, done: int) -> Iterator[Any]:
-        if self._keeps_history:
-            for missed in range(self._begun, number):
-                tell_epoch(self.loader, missed)
-                deque(self._drawn(missed), maxlen=0)
-        self._begun = max(self._begun, number + 1)
-        tell_epoch(self.loader, number)
         batches, samples = self._from(number, done)
         yield from self._seeded(batches, number, samples) if self.sample_seeding else batches
 

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
 
+from ..logging import print_log
 from .index_stream import IndexStream
 
 __all__ = ["ResumableLoader", "resumable"]
 
-_SETTINGS = (
-    "num_workers",
-    "collate_fn",
-    "pin_memory",
-    "timeout",
-    "worker_init_fn",
-    "multiprocessing_context",
-    "generator",
-    "prefetch_factor",
-    "persistent_workers",
-    "pin_memory_device",
-    "in_order",
-)
+_ORDER = ("self", "dataset", "batch_size", "shuffle", "sampler", "batch_sampler", "drop_last")
+_SETTINGS = [name for name in inspect.signature(DataLoader).parameters if name not in _ORDER]
+
+
+def _settings(loader: DataLoader[Any]) -> dict[str, Any]:
+    """Return a loader's arguments but those that make its order, as far as this version of torch keeps them."""
+    return {name: getattr(loader, name) for name in _SETTINGS if hasattr(loader, name)}
 
 
 class ResumableLoader(DataLoader[Any]):
@@ -57,7 +53,7 @@ class ResumableLoader(DataLoader[Any]):
     """
 
     def __init__(self, given: DataLoader[Any], seed: int, sample_seeding: bool = True) -> None:
-        settings: dict[str, Any] = {name: getattr(given, name) for name in _SETTINGS}
+        settings = _settings(given)
         if given.batch_sampler is not None and given.batch_size is None:
             super().__init__(given.dataset, batch_sampler=given.batch_sampler, **settings)
         else:
@@ -81,12 +77,13 @@ class ResumableLoader(DataLoader[Any]):
 
     def __iter__(self) -> Any:
         if self._reader is None or not self.persistent_workers:
-            settings: dict[str, Any] = {name: getattr(self, name) for name in _SETTINGS}
+            settings = _settings(self)
             if self.batch_sampler is None:
                 settings.update(sampler=self._stream, batch_size=None)
             else:
                 settings.update(batch_sampler=self._stream)
             self._reader = DataLoader(self.dataset, **settings)
+        self._stream.begin()
         batches = iter(self._reader)
         self._stream.done = 0  # the pass after this one begins at its beginning
         return batches
@@ -98,13 +95,12 @@ class ResumableLoader(DataLoader[Any]):
         return getattr(self._given, name)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the order follows from, beside the seed and the position."""
-        return {"generators": list(self._stream.own_seeds)}
+        """Return what the order follows from beside seed and position: the seeds that were given with it."""
+        return {"generators": list(self._stream.own_seeds), "samplers": self._stream.sampler_seeds()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what the order followed from."""
-        if len(state_dict["generators"]) == len(self._stream.own_seeds):
-            self._stream.own_seeds = list(state_dict["generators"])
+        """Take over the seeds that were given with the order, where it is made of as many parts."""
+        self._stream.take_seeds(state_dict["generators"], state_dict["samplers"])
 
 
 def resumable(loader: DataLoader[Any], seed: int, sample_seeding: bool = True) -> DataLoader[Any]:
@@ -115,4 +111,11 @@ def resumable(loader: DataLoader[Any], seed: int, sample_seeding: bool = True) -
     foreign = type(loader).__iter__ is not DataLoader.__iter__
     if foreign or isinstance(loader.dataset, IterableDataset):
         return loader
+    if loader.num_workers > 0 and not getattr(loader, "in_order", True):
+        print_log(
+            "in_order=False hands over batches as workers finish them: results depend on timing, and a run that goes"
+            " on within a pass takes other batches for used than it has used. Leave in_order out for exact resume.",
+            logger="current",
+            level=30,
+        )
     return ResumableLoader(loader, seed, sample_seeding)
