@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, WeightedRandomSampler
 
 from mainspring import BaseModel, InfiniteSampler, MessageHub, Runner
 from mainspring.checkpoint import CheckpointError, find_latest_checkpoint
@@ -273,38 +273,173 @@ def test_stopped_again_and_again(tmp_path):
     assert continued(tmp_path / "run") == undisturbed(tmp_path / "whole")
 
 
-# Within an epoch. The batches up to the checkpoint are drawn once more and dropped.
+# Within an epoch.
 
 WITHIN = {"checkpoint": {"interval": 4, "by_epoch": False}, "param_scheduler": schedules(False, 24)}
 
 
 @pytest.mark.parametrize("loader", [own_loader, torch_loader])
-@pytest.mark.parametrize(("chance", "workers"), [(False, 0), (True, 2)])
-def test_checkpoint_within_an_epoch(tmp_path, loader, chance, workers):
-    check_same_end(tmp_path, "after_train_iter", 15, "iter", loader=lambda: loader(chance, workers), **WITHIN)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_checkpoint_within_an_epoch(tmp_path, loader, workers):
+    check_same_end(tmp_path, "after_train_iter", 15, "iter", loader=lambda: loader(True, workers), **WITHIN)
     names = sorted(path.name for path in (tmp_path / "run").glob("iter_*.pth"))
     assert names == ["iter_20.pth", "iter_24.pth"]
 
 
-@pytest.mark.parametrize("loader", [own_loader, torch_loader])
-def test_order_within_an_epoch_where_samples_draw_in_the_training_process(tmp_path, loader):
-    """Augmentation in the process of the training itself begins anew within an epoch; the order goes on."""
-    whole, rest = Record(), Record()
-    make(tmp_path / "whole", loader=loader(chance=True), hooks=[whole], **WITHIN).train()
-    stopped(tmp_path / "run", "after_train_iter", 15, "iter", loader=loader(chance=True), **WITHIN)
-    make(tmp_path / "run", loader=loader(chance=True), hooks=[rest], resume="auto", **WITHIN).train()
-    assert len(whole.labels) == 24
-    assert rest.labels == whole.labels[16:]
+@pytest.mark.parametrize("done", [3, 4, 11, 16, 20])
+def test_every_place_of_a_checkpoint_within_an_epoch(tmp_path, done):
+    """The checkpoint of 12 lies at the end of an epoch, the others anywhere in it."""
+    check_same_end(tmp_path, "after_train_iter", done, "iter", loader=lambda: own_loader(True), **WITHIN)
+
+
+class Buckets:
+    """Batches in an order that it keeps shuffling."""
+
+    batch_size = 4
+
+    def __init__(self):
+        self.indices = list(range(22))
+
+    def __iter__(self):
+        random.shuffle(self.indices)
+        for begin in range(0, 22, 4):
+            yield self.indices[begin : begin + 4]
+
+    def __len__(self):
+        return 6
+
+
+def weighted_loader(workers=0):
+    sampler = WeightedRandomSampler(range(1, 23), 22, generator=torch.Generator().manual_seed(3))
+    return DataLoader(Images(True), batch_size=4, sampler=sampler, num_workers=workers)
+
+
+def bucket_loader(workers=0):
+    return DataLoader(Images(True), batch_sampler=Buckets(), num_workers=workers)
+
+
+class StreamOfImages(IterableDataset):
+    """Tells where it stands."""
+
+    place = 0
+
+    def __init__(self):
+        self.images = Images(True)
+
+    def __len__(self):
+        return len(self.images)
+
+    def __iter__(self):
+        while self.place < len(self.images):
+            self.place += 1
+            yield self.images[self.place - 1]
+        self.place = 0
+
+    def state_dict(self):
+        return {"place": self.place}
+
+    def load_state_dict(self, state_dict):
+        self.place = state_dict["place"]
+
+
+class ForgetfulStream(IterableDataset):
+    def __init__(self):
+        self.images = Images(True)
+
+    def __len__(self):
+        return len(self.images)
+
+    def __iter__(self):
+        return (self.images[index] for index in range(len(self.images)))
+
+
+def stream_loader():
+    return DataLoader(StreamOfImages(), batch_size=4)
+
+
+def forgetful_loader(workers=0):
+    return DataLoader(ForgetfulStream(), batch_size=4, num_workers=workers)
+
+
+@pytest.mark.parametrize("loader", [weighted_loader, bucket_loader, stream_loader, forgetful_loader])
+@pytest.mark.parametrize("by_epoch", [True, False])
+def test_orders_of_others_within_an_epoch(tmp_path, loader, by_epoch):
+    train_cfg = {"max_epochs": 4} if by_epoch else {"by_epoch": False, "max_iters": 24, "val_interval": 6}
+    check_same_end(tmp_path, "after_train_iter", 15, "iter", loader=loader, train_cfg=train_cfg, **WITHIN)
+
+
+def test_weights_do_not_depend_on_workers(tmp_path):
+    """Nor do they on when the run was stopped, and how many workers it had before."""
+    ends = []
+    for loader in (own_loader, torch_loader):
+        whole = undisturbed(tmp_path / loader.__name__, loader=loader(True), **WITHIN)
+        work_dir = tmp_path / f"{loader.__name__} with workers"
+        stopped(work_dir, "after_train_iter", 10, "iter", loader=loader(True, 2), **WITHIN)
+        stopped(work_dir, "after_train_iter", 18, "iter", loader=loader(True), resume="auto", **WITHIN)
+        rest = continued(work_dir, loader=loader(True, 1), **WITHIN)
+        for part in whole:
+            assert rest[part] == whole[part], part
+        ends.append(whole["weights"])
+    assert ends[0] != ends[1]
+
+
+class Guess(ConvNet):
+    """Its predictions are in part by chance."""
+
+    def forward(self, inputs, labels, mode="tensor"):
+        outputs = super().forward(inputs, labels, mode)
+        return (outputs[0] + torch.randn(outputs[0].shape), outputs[1]) if mode == "predict" else outputs
+
+
+def test_validations_do_not_depend_on_workers(tmp_path):
+    def answers(workers):
+        runner = make(
+            tmp_path / str(workers),
+            model={"type": Guess},
+            val_dataloader={**own_loader(True, workers), "shuffle": False},
+        )
+        runner.train()
+        return frozen(runner.message_hub.get_scalar("val/accuracy/top1").state_dict())
+
+    assert answers(0) == answers(2)
+
+
+def test_running_streams_by_choice(tmp_path):
+    """Without seeds for samples, a run of old goes on from the end of an epoch, as in plain torch."""
+    running = {"randomness": {"seed": 5, "sample_seeding": False}}
+    check_same_end(tmp_path / "a", "before_train_epoch", 2, loader=lambda: own_loader(True, 2), **running)
+    seeded = undisturbed(tmp_path / "seeded", loader=own_loader(True, 2))
+    assert seeded["weights"] != undisturbed(tmp_path / "running", loader=own_loader(True, 2), **running)["weights"]
+
+
+def test_data_that_cannot_begin_anywhere_is_told_of_once(tmp_path):
+    undisturbed(tmp_path / "a", loader=forgetful_loader())
+    assert all_logs(tmp_path / "a").count("ForgetfulStream is iterable and has no state_dict") == 1
+    undisturbed(tmp_path / "b", loader=stream_loader())
+    assert "from its beginning again" not in all_logs(tmp_path / "b")
+
+
+def test_position_of_a_checkpoint_that_tells_only_epoch_and_iteration(tmp_path):
+    for by_epoch, position in ((True, (2, 13)), (False, (2, 13)), (True, (2, 12)), (False, (1, 11))):
+        train_cfg = {"max_epochs": 4} if by_epoch else {"by_epoch": False, "max_iters": 24}
+        loop = make(tmp_path, train_cfg=train_cfg, param_scheduler=None).train_loop
+        loop.load_state_dict({"epoch": position[0], "iter": position[1]})
+        state = loop.state_dict()
+        assert (state["pass"], state["pass_begin"]) == (position[0], 6 * position[0])
 
 
 # By iterations.
 
 
-def infinite_loader():
-    return own_loader(sampler={"type": InfiniteSampler, "shuffle": True})
+def infinite_loader(workers=0):
+    return own_loader(True, workers, sampler={"type": InfiniteSampler, "shuffle": True})
 
 
-@pytest.mark.parametrize("loader", [own_loader, torch_loader, infinite_loader])
+def infinite_loader_with_workers():
+    return infinite_loader(2)
+
+
+@pytest.mark.parametrize("loader", [own_loader, torch_loader, infinite_loader, infinite_loader_with_workers])
 @pytest.mark.parametrize(
     ("stage", "done"),
     [("before_train_iter", 14), ("before_val", 7), ("after_train_iter", 17), ("after_train_epoch", 21)],

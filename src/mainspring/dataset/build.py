@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from itertools import islice
 from typing import Any
 
-from torch.utils.data import DataLoader, IterableDataset, Sampler
+from torch.utils.data import DataLoader, IterableDataset
 
 from ..dist import get_rank, get_world_size
 from ..registry import DATA_SAMPLERS, DATASETS, FUNCTIONS, build
 from ..utils import check_type, did_you_mean
 from .collate import pseudo_collate
-from .samplers import DefaultSampler
+from .samplers import DefaultSampler, FirstOnly, first_with
 from .worker import worker_init_fn
 
 __all__ = ["build_dataloader"]
@@ -107,7 +106,7 @@ def build_dataloader(
             rank=get_rank(),
             seed=seed,
             disable_subprocess_warning=quiet,
-            sampler=_first_with("epoch", options.get("batch_sampler", options.get("sampler"))),
+            sampler=first_with("epoch", options.get("batch_sampler", options.get("sampler"))),
         )
     try:
         loader: DataLoader[Any] = DataLoader(**options)
@@ -179,38 +178,11 @@ def _build_order(options: dict[str, Any], limit: int | None, seed: int | None, n
             parts["batch_size"] = options.pop("batch_size")
         batch_sampler = build(batch_sampler, DATA_SAMPLERS, **parts)
         _check_iterable(batch_sampler, f"{name}.batch_sampler", "torch's BatchSampler")
-        options["batch_sampler"] = batch_sampler if limit is None else _FirstOnly(batch_sampler, limit)
+        options["batch_sampler"] = batch_sampler if limit is None else FirstOnly(batch_sampler, limit)
     else:
         # The sampler is cut, not the batches, so that the loader still knows its batch_size.
         count = None if limit is None else limit * (options["batch_size"] or 1)
-        options["sampler"] = sampler if count is None else _FirstOnly(sampler, count)
-
-
-class _FirstOnly(Sampler[Any]):
-    """The first ``count`` of what a sampler gives; the data set stays the user's own."""
-
-    def __init__(self, sampler: Any, count: int) -> None:
-        self.sampler = sampler
-        self.count = count
-
-    def __iter__(self) -> Iterator[Any]:
-        return islice(self.sampler, len(self))
-
-    def __len__(self) -> int:
-        return min(len(self.sampler), self.count)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Hand the epoch on to the first sampler inside that wants it."""
-        inner = _first_with("set_epoch", self.sampler)
-        if inner is not None:
-            inner.set_epoch(epoch)
-
-
-def _first_with(attribute: str, sampler: Any) -> Any:
-    """Return the sampler, or that inside it, that has the attribute (samplers may be anyone's), or None."""
-    while sampler is not None and not hasattr(sampler, attribute):
-        sampler = getattr(sampler, "sampler", None)
-    return sampler
+        options["sampler"] = sampler if count is None else FirstOnly(sampler, count)
 
 
 def _function(given: Any, path: str) -> Callable[..., Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import BatchSampler, Sampler
 
 from ..dist import get_dist_info, sync_random_seed
 from ..registry import DATA_SAMPLERS
@@ -15,7 +16,7 @@ from ..utils import Stream, mix
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sized
 
-__all__ = ["DefaultSampler", "InfiniteSampler"]
+__all__ = ["DefaultSampler", "FirstOnly", "InfiniteSampler", "begin_at", "first_with"]
 
 
 @DATA_SAMPLERS.register_module()
@@ -60,7 +61,12 @@ class DefaultSampler(Sampler[int]):
             self.total_size = self._size
 
     def __iter__(self) -> Iterator[int]:
-        positions = torch.arange(self.rank, self.total_size, self.world_size) % self._size
+        return self.begin_at(0)
+
+    def begin_at(self, position: int) -> Iterator[int]:
+        """Return the indices of this rank but the first ``position``, in constant time."""
+        first = self.rank + position * self.world_size
+        positions = torch.arange(min(first, self.total_size), self.total_size, self.world_size) % self._size
         return iter(_order(self._size, self.shuffle, self.seed, self.epoch)[positions].tolist())
 
     def __len__(self) -> int:
@@ -103,12 +109,16 @@ class InfiniteSampler(Sampler[int]):
         """How many indices of this rank the next ``iter()`` leaves out; set by :meth:`seek`."""
 
     def __iter__(self) -> Iterator[int]:
-        position = self.rank + self.start_index * self.world_size  # in the stream that all ranks share
+        return self.begin_at(0)
+
+    def begin_at(self, position: int) -> Iterator[int]:
+        """Return the indices of this rank from :attr:`start_index` on but the first ``position``, in constant time."""
+        place = self.rank + (self.start_index + position) * self.world_size  # in the stream that all ranks share
         while True:
-            number, within = divmod(position, self.size)
+            number, within = divmod(place, self.size)
             indices = _order(self.size, self.shuffle, self.seed, number)[within :: self.world_size].tolist()
             yield from indices
-            position += len(indices) * self.world_size
+            place += len(indices) * self.world_size
 
     def __len__(self) -> int:
         """Return the size of the data set, since the sampler itself has no end."""
@@ -122,6 +132,63 @@ class InfiniteSampler(Sampler[int]):
 
     def set_epoch(self, epoch: int) -> None:
         """Do nothing: the stream has passes of its own and knows no epochs."""
+
+
+class FirstOnly(Sampler[Any]):
+    """The first ``count`` of what a sampler gives; the data set stays the user's own.
+
+    Of a stream without end, each epoch takes the next ``count``.
+
+    Args:
+        sampler: A sampler of indices or of batches.
+        count: How many of them make an epoch.
+    """
+
+    def __init__(self, sampler: Any, count: int) -> None:
+        self.sampler = sampler
+        self.count = count
+        self.first = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        there = begin_at(self.sampler, self.first)
+        return islice(self.sampler if there is None else there, len(self))
+
+    def __len__(self) -> int:
+        """Return how many of them make an epoch; fewer where the sampler has fewer."""
+        return min(len(self.sampler), self.count)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Hand the epoch on to the first sampler inside that wants it."""
+        inner = first_with("set_epoch", self.sampler)
+        if isinstance(inner, InfiniteSampler):
+            self.first = epoch * len(self)
+        elif inner is not None:
+            inner.set_epoch(epoch)
+
+
+def begin_at(order: Any, position: int) -> Iterator[Any] | None:
+    """Return what a sampler gives but the first ``position``, in constant time; None where only drawing leads there.
+
+    Args:
+        order: A sampler of indices or of batches, ours or anyone's.
+        position: Counts what the sampler gives, indices or batches.
+    """
+    if type(order).__iter__ in (DefaultSampler.__iter__, InfiniteSampler.__iter__):
+        return order.begin_at(position)  # type: ignore[no-any-return]
+    if type(order) is FirstOnly:
+        there = begin_at(order.sampler, order.first + position)
+        return None if there is None else islice(there, max(len(order) - position, 0))
+    if type(order) is BatchSampler:
+        there = begin_at(order.sampler, position * order.batch_size)
+        return None if there is None else iter(BatchSampler(there, order.batch_size, order.drop_last))
+    return None
+
+
+def first_with(attribute: str, sampler: Any) -> Any:
+    """Return the sampler, or that inside it, that has the attribute (samplers may be anyone's), or None."""
+    while sampler is not None and not hasattr(sampler, attribute):
+        sampler = getattr(sampler, "sampler", None)
+    return sampler
 
 
 def _size_of(dataset: Any, sampler: str) -> int:

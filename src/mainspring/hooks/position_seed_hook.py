@@ -33,7 +33,7 @@ class PositionSeedHook(Hook):
         self._seed_step = step_seeder(Stream.STEP, runner.seed, runner.rank, runner.device)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Seed what a loader draws when its pass begins: a shuffled order, the seed of its workers."""
+        """Seed what hooks draw when an epoch begins; the order of the data is the loader's affair."""
         seed_generators(mix(Stream.ORDER, runner.seed, runner.epoch), runner.device)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
@@ -44,6 +44,14 @@ class PositionSeedHook(Hook):
         """Seed what a validation draws."""
         seed_generators(mix(Stream.EVALUATION, runner.seed, runner.rank, runner.iter), runner.device)
 
+    def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seed what the model draws, whatever the data has drawn in this process."""
+        seed_generators(mix(Stream.EVALUATION, runner.seed, runner.rank, runner.iter, batch_idx), runner.device)
+
     def before_test_epoch(self, runner: Runner) -> None:
         """Seed what a test draws."""
         seed_generators(mix(Stream.EVALUATION, runner.seed, runner.rank, runner.iter), runner.device)
+
+    def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seed what the model draws, whatever the data has drawn in this process."""
+        seed_generators(mix(Stream.EVALUATION, runner.seed, runner.rank, runner.iter, batch_idx), runner.device)

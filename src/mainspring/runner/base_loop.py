@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from ..dataset import cannot_seek, load_loader_state, loader_state, pass_over, place_of, resumable
+from ..utils import Stream, mix
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -28,7 +31,9 @@ class BaseLoop(ABC):
 
     def __init__(self, runner: Runner, dataloader: DataLoader[Any] | Mapping[str, Any]) -> None:
         self.runner = runner
-        self.dataloader = runner.build_dataloader(dataloader, seed=runner.seed, name=f"{self.mode}_dataloader")
+        loader = runner.build_dataloader(dataloader, seed=runner.seed, name=f"{self.mode}_dataloader")
+        self._data_seed = runner.seed if self.mode == "train" else mix(Stream.EVALUATION, runner.seed)
+        self.dataloader = resumable(loader, self._data_seed, runner.sample_seeding)
 
     @property
     def num_batches(self) -> int | None:
@@ -37,6 +42,17 @@ class BaseLoop(ABC):
             return len(self.dataloader)
         except TypeError:
             return None
+
+    def batches(self, number: int = 0, done: int = 0, restored: bool = False) -> Iterator[Any]:
+        """Make a pass over the data; see :func:`mainspring.dataset.pass_over`."""
+        return pass_over(
+            self.dataloader,
+            number,
+            done,
+            seed=self._data_seed,
+            sample_seeding=self.runner.sample_seeding,
+            restored=restored,
+        )
 
     @abstractmethod
     def run(self) -> Any:
@@ -70,9 +86,18 @@ class BaseTrainLoop(BaseLoop):
         self._iter = 0
         self._max_epochs = 1
         self._max_iters = 1
+        self._pass = 0
+        self._pass_begin = 0
+        self._data_restored = False
         self._val_due = False
         self.stop_training = False
         """Set it to end the run after the running iteration (iteration loop) or epoch (epoch loop)."""
+        why = cannot_seek(self.dataloader)
+        if why is not None:
+            runner.logger.warning(
+                "If this run stops within a pass over train_dataloader and goes on later, it reads the pass from its"
+                f" beginning again and drops what it has used: {why}."
+            )
         self.val_begin = whole_number(val_begin, "val_begin")
         self.val_interval = whole_number(val_interval, "val_interval")
         pairs = _checked_pairs(dynamic_intervals)
@@ -118,24 +143,48 @@ class BaseTrainLoop(BaseLoop):
         self._val_due = False
         self.runner.model.train()
 
+    def rest_of_pass(self) -> Iterator[tuple[int, Any]]:
+        """Yield what is left of the pass over the data in which the run stands, with the numbers in the pass."""
+        done = self._iter - self._pass_begin
+        restored, self._data_restored = self._data_restored, False
+        yield from enumerate(self.batches(self._pass, done, restored), done)
+        check_any(self._iter - self._pass_begin, self.dataloader, "train_dataloader")
+        self._pass, self._pass_begin = self._pass + 1, self._iter
+
     def state_dict(self) -> dict[str, Any]:
         """Return where the run will stand when the stage that is running, if any, is over.
 
         At the end of an iteration the hooks are called while ``iter`` does not count it yet; a checkpoint that one of
-        them saves does. It also says whether a validation was about to follow.
+        them saves does. It also says whether a validation was about to follow, which pass over the data is running
+        (``pass``), at which iteration that began (``pass_begin``), and what the data keeps by itself (``data``).
         """
         running = self.runner.running_stages
         epoch = self._epoch + ("after_train_epoch" in running)
         iteration = self._iter + ("after_train_iter" in running)
         ending = "after_train_epoch" if self.by_epoch else "after_train_iter"
         due = ending in running and self.should_validate(epoch, iteration)
-        return {"epoch": epoch, "iter": iteration, "val_due": due}
+        return {
+            "epoch": epoch,
+            "iter": iteration,
+            "val_due": due,
+            "pass": self._pass,
+            "pass_begin": self._pass_begin,
+            "data": loader_state(self.dataloader),
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go to a position."""
+        """Go to a position; one that tells only epoch and iteration is taken for one within a pass of usual length."""
         self._epoch = state_dict["epoch"]
         self._iter = state_dict["iter"]
         self._val_due = state_dict.get("val_due", False)
+        if "pass" in state_dict:
+            self._pass, self._pass_begin = state_dict["pass"], state_dict["pass_begin"]
+        elif self.by_epoch:
+            self._pass, self._pass_begin = self._epoch, min(self._epoch * (self.num_batches or 0), self._iter)
+        else:
+            self._pass, done = place_of(self.dataloader, self._iter)
+            self._pass_begin = self._iter - done
+        self._data_restored = load_loader_state(self.dataloader, state_dict.get("data"))
 
 
 def check_any(batches: int, dataloader: DataLoader[Any], name: str) -> None:

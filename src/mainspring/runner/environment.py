@@ -30,6 +30,7 @@ class Environment:
     seed: int
     diff_rank_seed: bool
     deterministic: bool
+    sample_seeding: bool
     device: torch.device
     launcher: str
     rank: int
@@ -67,6 +68,7 @@ class Environment:
             seed=sync_random_seed() if chosen is None else chosen,
             diff_rank_seed=random_options.diff_rank_seed,
             deterministic=random_options.deterministic,
+            sample_seeding=random_options.sample_seeding,
             device=usable_device(options.device, "env_cfg.device") if options.device else get_device(),
             launcher=launcher,
             rank=rank,

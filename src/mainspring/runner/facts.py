@@ -90,6 +90,11 @@ class RunFacts(ABC):
         return self.env.deterministic
 
     @property
+    def sample_seeding(self) -> bool:
+        """Whether each sample's augmentation follows from the seed and its place in the stream."""
+        return self.env.sample_seeding
+
+    @property
     def device(self) -> torch.device:
         """Where the model was put."""
         return self.env.device

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from ..dataset import is_endless, seek, set_epoch
+from ..dataset import is_endless
 from ..device import autocast
 from ..registry import LOOPS
-from ..utils import Stream, check_type, mix, seed_generators
+from ..utils import check_type
 from .base_loop import BaseLoop, BaseTrainLoop, check_any, whole_number
 
 if TYPE_CHECKING:
@@ -77,11 +76,8 @@ class EpochBasedTrainLoop(BaseTrainLoop):
         """Make one pass over the data, or the rest of one that was begun before a stop."""
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
-        done = max(self._iter - self._epoch * len(self.dataloader), 0)
-        idx = done - 1
-        for idx, data_batch in islice(enumerate(self.dataloader), done, None):
+        for idx, data_batch in self.rest_of_pass():
             self.run_iter(idx, data_batch)
-        check_any(idx + 1, self.dataloader, "train_dataloader")
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
 
@@ -165,15 +161,9 @@ class IterBasedTrainLoop(BaseTrainLoop):
 
     def _endless_batches(self) -> Iterator[Any]:
         """Go over the data again and again, from where the run stands."""
-        turn, done = seek(self.dataloader, self._iter)
         while True:
-            set_epoch(self.dataloader, turn)
-            seed_generators(mix(Stream.ORDER, self.runner.seed, turn), self.runner.device)
-            for batch in islice(self.dataloader, done, None):
-                done += 1
+            for _, batch in self.rest_of_pass():
                 yield batch
-            check_any(done, self.dataloader, "train_dataloader")
-            turn, done = turn + 1, 0
 
 
 class _EvaluationLoop(BaseLoop):
@@ -201,7 +191,7 @@ class _EvaluationLoop(BaseLoop):
         runner.call_hook(f"before_{mode}_epoch")
         runner.model.eval()
         size, idx = self._dataset_size(), -1
-        for idx, data_batch in enumerate(self.dataloader):
+        for idx, data_batch in enumerate(self.batches()):
             self.run_iter(idx, data_batch)
         check_any(idx + 1, self.dataloader, f"{mode}_dataloader")
         metrics: dict[str, float] = self.evaluator.evaluate(size)

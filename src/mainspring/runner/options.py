@@ -20,6 +20,10 @@ class Randomness:
     deterministic: bool = False
     """Whether torch must use deterministic algorithms, which some operations lack and others are slower with."""
 
+    sample_seeding: bool = True
+    """Whether each sample's augmentation follows from the seed and its place in the stream, whatever the number of
+    workers and wherever a run was stopped. Otherwise data sets draw from generators that run on, as in plain torch."""
+
     def __post_init__(self) -> None:
         if self.seed is not None and not 0 <= self.seed < 2**64:
             raise ValueError(f"seed must lie between 0 and 2**64 - 1, but it is {self.seed}.")

@@ -1,0 +1,117 @@
+"""A pass over any loader, from any position on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import count
+from typing import Any
+
+from torch.utils.data import DataLoader, IterableDataset
+
+from ..utils import Stream, mix, seed_generators
+from .epochs import tell_epoch
+from .resumable import ResumableLoader
+
+__all__ = ["cannot_seek", "load_loader_state", "loader_state", "pass_over", "set_epoch"]
+
+
+def set_epoch(loader: Any, epoch: int) -> None:
+    """Tell a loader and its samplers, which may be anybody's, which pass begins."""
+    if isinstance(loader, ResumableLoader):
+        loader.set_epoch(epoch)
+    else:
+        tell_epoch(loader, epoch)
+
+
+def pass_over(
+    loader: DataLoader[Any],
+    number: int,
+    done: int = 0,
+    *,
+    seed: int,
+    sample_seeding: bool = True,
+    restored: bool = False,
+) -> Iterator[Any]:
+    """Return the batches of a pass but the first ``done``.
+
+    A :class:`ResumableLoader` begins there. Of any other, the batches up to there are read and dropped, unless its
+    state was restored.
+
+    Args:
+        loader: A loader.
+        number: The number of the pass.
+        done: How many of its batches are used up.
+        seed: From which the generators are set, for a loader that does not do so itself.
+        sample_seeding: Whether that loader's generators are set before each batch, and not only before the pass.
+        restored: Whether the loader was brought to where it stood by :func:`load_loader_state`.
+    """
+    if isinstance(loader, ResumableLoader):
+        loader.seek(number, done)
+        return iter(loader)
+    return _replayed(loader, number, done, seed, sample_seeding, restored)
+
+
+def _replayed(
+    loader: DataLoader[Any], number: int, done: int, seed: int, sample_seeding: bool, restored: bool
+) -> Iterator[Any]:
+    tell_epoch(loader, number)
+    seed_generators(mix(Stream.ORDER, seed, number))
+    batches = iter(loader)
+    for place in count(done if restored else 0):
+        if sample_seeding:  # so that data that is read in this process draws as before
+            seed_generators(mix(Stream.SAMPLE, seed, number, place))
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        if place >= done:
+            yield batch
+
+
+def loader_state(loader: DataLoader[Any]) -> dict[str, Any] | None:
+    """Return what must survive a stop beside the position, or None where there is nothing."""
+    owner = _owner_of_state(loader)
+    return None if owner is None else owner.state_dict()
+
+
+def load_loader_state(loader: DataLoader[Any], state_dict: Mapping[str, Any] | None) -> bool:
+    """Bring a loader to where :func:`loader_state` was asked.
+
+    Returns:
+        Whether the loader begins there by itself now.
+    """
+    owner = _owner_of_state(loader)
+    if owner is None or state_dict is None:
+        return False
+    owner.load_state_dict(state_dict)
+    return owner is not loader or not isinstance(loader, ResumableLoader)
+
+
+def cannot_seek(loader: DataLoader[Any]) -> str | None:
+    """Return why a run that stops within a pass over the loader reads the pass from its beginning again, or None."""
+    if _owner_of_state(loader) is not None:
+        return None
+    kind = type(loader.dataset).__name__
+    if not isinstance(loader.dataset, IterableDataset):
+        return (
+            f"{type(loader).__name__} iterates in a way of its own and is used as it is. A plain DataLoader, or"
+            " state_dict and load_state_dict in it, would spare that"
+        )
+    if not _has_state(loader.dataset):
+        return f"{kind} is iterable and has no state_dict and load_state_dict, which would spare that"
+    return (
+        f"{kind} is iterable, and with num_workers={loader.num_workers} its state is that of the workers. num_workers=0"
+        " or torchdata's StatefulDataLoader would spare that"
+    )
+
+
+def _owner_of_state(loader: DataLoader[Any]) -> Any:
+    if _has_state(loader):
+        return loader
+    iterable = isinstance(loader.dataset, IterableDataset)
+    return loader.dataset if iterable and loader.num_workers == 0 and _has_state(loader.dataset) else None
+
+
+def _has_state(owner: Any) -> bool:
+    # Loaders and data sets are anybody's.
+    return all(callable(getattr(owner, name, None)) for name in ("state_dict", "load_state_dict"))
