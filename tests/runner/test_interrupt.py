@@ -90,9 +90,7 @@ print("ENDED")
 '''
 
 
-@pytest.mark.parametrize(
-    "case", ["Saving", "StartingWorkers", "InWorkers", "Swallowed", "TurnedIntoAnother", "Twice"]
-)
+@pytest.mark.parametrize("case", ["Saving", "StartingWorkers", "InWorkers", "Swallowed", "TurnedIntoAnother", "Twice"])
 def test_it_ends_in_order(tmp_path: Path, case: str) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM, encoding="utf-8")

@@ -853,3 +853,21 @@ def test_two_runners_do_not_disturb_each_other(tmp_path):
     assert {path.parents[1].name for path in logs} == {"outer", "inner"}
     assert str(tmp_path / "inner") not in all_logs(tmp_path / "outer")
     assert str(tmp_path / "outer") not in all_logs(tmp_path / "inner")
+
+
+def test_another_batch_size_at_an_epochs_end_trains_all_that_is_left(make_runner, make_loader, capsys):
+    make_runner(train_cfg={"max_epochs": 2}, train_dataloader=make_loader(batch_size=2)).train()
+    runner = make_runner(train_cfg={"max_epochs": 4}, train_dataloader=make_loader(batch_size=5), resume="auto")
+    runner.train()
+
+    assert "An epoch had 10 batches and has 4 now" in capsys.readouterr().out
+    assert (runner.epoch, runner.iter, runner.max_iters) == (4, 2 * 10 + 2 * 4, 28)
+
+
+def test_another_batch_size_within_an_epoch_is_refused(make_runner, make_loader, tmp_path):
+    hooks = {"checkpoint": {"type": "CheckpointHook", "by_epoch": False, "interval": 7, "save_last": False}}
+    make_runner(train_cfg={"max_epochs": 1}, train_dataloader=make_loader(batch_size=2), default_hooks=hooks).train()
+    runner = make_runner(train_cfg={"max_epochs": 1}, train_dataloader=make_loader(batch_size=5), resume="auto")
+
+    with pytest.raises(ValueError, match="stopped within an epoch of 10 batches, but an epoch has 4 batches now"):
+        runner.train()

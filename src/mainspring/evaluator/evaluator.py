@@ -48,8 +48,8 @@ class Evaluator:
             twin = next((other for other in self.metrics if _are_twins(metric, other)), None)
             if twin is not None:
                 raise ValueError(
-                    f"metrics[{number}] is a second {type(metric).__name__} with the same settings, so both would return"
-                    " the same keys. Leave one out, or give one of them a prefix of its own: prefix='...'."
+                    f"metrics[{number}] is a second {type(metric).__name__} with the same settings, so both would"
+                    " return the same keys. Leave one out, or give one of them a prefix of its own: prefix='...'."
                 )
             self.metrics.append(metric)
         self._dataset_meta: dict[str, Any] | None = None

@@ -169,6 +169,7 @@ class BaseTrainLoop(BaseLoop):
             "val_due": due,
             "pass": self._pass,
             "pass_begin": self._pass_begin,
+            "num_batches": self.num_batches,
             "data": loader_state(self.dataloader),
         }
 

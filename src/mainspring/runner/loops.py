@@ -88,6 +88,27 @@ class EpochBasedTrainLoop(BaseTrainLoop):
         self.runner.call_hook("after_train_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
         self._iter += 1
 
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go to a position.
+
+        Raises:
+            ValueError: It lies within an epoch, and an epoch has another number of batches now.
+        """
+        super().load_state_dict(state_dict)
+        before, now = state_dict.get("num_batches", self.num_batches), len(self.dataloader)
+        if before != now and self._iter != self._pass_begin:
+            raise ValueError(
+                f"The run stopped within an epoch of {before} batches, but an epoch has {now} batches now, so that its"
+                " place in the data cannot be found. Resume with the data and the batch size of before, or from a"
+                " checkpoint that was saved at the end of an epoch."
+            )
+        if before != now:
+            self.runner.logger.warning(
+                f"An epoch had {before} batches and has {now} now: the run goes on with the next epoch, in another"
+                " order of the data, and what counts iterations (schedules, logs) counts those of both lengths."
+            )
+        self._max_iters = self._pass_begin + (self._max_epochs - self._epoch) * now
+
     def should_validate(self, epoch: int, iteration: int) -> bool:
         """Whether a validation follows when so many epochs are finished."""
         return self._is_val_time(epoch, self._max_epochs)
