@@ -1,6 +1,6 @@
 """Handwritten digits: a small residual network, trained on the 1,797 real images that scikit-learn ships.
 
-    python examples/digits/train.py [--epochs 40] [--work-dir work_dirs/digits]
+    python examples/digits/train.py [--epochs 60] [--work-dir work_dirs/digits]
 
 Stop it with Ctrl-C and run it again: it goes on where the last epoch ended. Ask for more epochs, and it trains on.
 """
@@ -70,7 +70,7 @@ def digits() -> tuple[TensorDataset, TensorDataset]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train a small residual network on handwritten digits.")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--work-dir", default="work_dirs/digits")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -80,12 +80,12 @@ def main() -> None:
         type="ImgDataPreprocessor",
         mean=[73.0],
         std=[90.0],
-        augments=[RandomShift(), dict(type="MixUp", alpha=0.4, num_classes=10)],
+        augments=[RandomShift(), dict(type="MixUp", alpha=0.2, num_classes=10)],
     )
     runner = Runner(
         model=dict(type=DigitNet, data_preprocessor=preprocessor),
         work_dir=args.work_dir,
-        train_dataloader=dict(dataset=train, batch_size=64, shuffle=True, collate_fn="default_collate"),
+        train_dataloader=dict(dataset=train, batch_size=32, shuffle=True, collate_fn="default_collate"),
         train_cfg=dict(by_epoch=True, max_epochs=args.epochs),
         optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=5e-3, nesterov=True)),
         param_scheduler=dict(type="CosineAnnealingLR", T_max=args.epochs, convert_to_iter_based=True),
