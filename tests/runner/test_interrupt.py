@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,18 @@ print("ENDED")
 '''
 
 
+def is_gone(group: int, within: float) -> bool:
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("case", ["Saving", "StartingWorkers", "InWorkers", "Swallowed", "TurnedIntoAnother", "Twice"])
 def test_it_ends_in_order(tmp_path: Path, case: str) -> None:
     program = tmp_path / "program.py"
@@ -109,8 +122,9 @@ def test_it_ends_in_order(tmp_path: Path, case: str) -> None:
     assert "Traceback" not in output
     if case != "StartingWorkers":  # Python itself says which exceptions it dropped while it forked
         assert "Traceback" not in errors
-    with pytest.raises(ProcessLookupError):  # nobody of the group is left
-        os.killpg(process.pid, 0)
+    # Nobody of the group is left. A worker that was being forked may be unknown to its parent; torch's workers look
+    # every 5 seconds whether theirs is alive.
+    assert is_gone(process.pid, within=20 if case == "StartingWorkers" else 1)
 
 
 def test_the_handler_is_that_of_before_again() -> None:
