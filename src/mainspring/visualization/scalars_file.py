@@ -1,4 +1,4 @@
-"""A run's scalars as JSON lines: one record a line, whole whenever the run is killed."""
+"""A run's scalars as JSON lines: one record a line, readable whenever the run is killed."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ _NOT_FINITE = ("nan", "inf", "-inf")
 class ScalarsFile:
     """A file of records that grows line by line.
 
-    A record goes to the operating system in one write, so that a killed run leaves whole lines. Where a
-    line was cut nevertheless (by a full disk, say), it is removed before the next one is written.
+    A record goes to the operating system in one write, so that a killed run leaves whole lines. Where the last one
+    was cut nevertheless (a kill within the write of a long one, a full disk), reading leaves it out, and it is removed
+    before the next one is written.
 
     JSON has no numbers for NaN and the infinities: they are written as the strings ``"nan"``, ``"inf"`` and
     ``"-inf"``, which :func:`read_scalars` turns back.

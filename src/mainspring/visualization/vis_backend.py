@@ -68,7 +68,7 @@ class BaseVisBackend(ABC):
 class LocalVisBackend(BaseVisBackend):
     """Keeps everything in plain files.
 
-    The scalars are JSON lines, one record for each call, whole even when the run is killed; NaN and the
+    The scalars are JSON lines, one record for each call, readable even when the run is killed; NaN and the
     infinities stand there as strings, see :func:`read_scalars`.
 
     Args:
