@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import re
@@ -168,7 +169,7 @@ def load_state_dict(
             " revise_keys=[(pattern, replacement)]."
         )
     if findings:
-        print_log(report, logger=logger, level=30)
+        print_log(report, logger=logger, level=logging.WARNING)
     fitting = {key: value for key, value in state_dict.items() if key not in wrong_shape}
     metadata = getattr(state_dict, "_metadata", None)
     if metadata is not None:

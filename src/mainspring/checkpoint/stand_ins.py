@@ -6,6 +6,7 @@ and numbers of NumPy. The unpickler is given the classes below for these names: 
 
 from __future__ import annotations
 
+import logging
 import pickle
 import re
 from typing import Any, Literal
@@ -91,7 +92,7 @@ def without_stand_ins(checkpoint: Any) -> Any:
     result = _convert(checkpoint, "", lost, {})
     if lost:
         text = f"These histories cannot be read and are left out: {', '.join(lost)}."
-        print_log(text, logger="current", level=30)
+        print_log(text, logger="current", level=logging.WARNING)
     return result
 
 

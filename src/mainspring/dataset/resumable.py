@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -116,6 +117,6 @@ def resumable(loader: DataLoader[Any], seed: int, sample_seeding: bool = True) -
             "in_order=False hands over batches as workers finish them: results depend on timing, and a run that goes"
             " on within a pass takes other batches for used than it has used. Leave in_order out for exact resume.",
             logger="current",
-            level=30,
+            level=logging.WARNING,
         )
     return ResumableLoader(loader, seed, sample_seeding)

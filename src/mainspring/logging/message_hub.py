@@ -189,7 +189,8 @@ class MessageHub(ManagerMixin):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict` returned; what it does not name stays as it is.
 
-        The entries of a dict from MMEngine are taken over, too; its histories are not, which the log says.
+        The entries of a dict from MMEngine are taken over, too, and its histories as ``read_checkpoint`` returns them;
+        a history in any other form is left out, which the log says.
 
         Raises:
             TypeError: ``state_dict`` is no mapping.

@@ -23,15 +23,15 @@ class Stream(IntEnum):
     """What a key is for; the first word of the key, so that equal numbers mean different things."""
 
     INIT = 0
-    """Weight initialisation: ``(seed,)``."""
+    """Building (phase 0) and initialising (1) a model: ``(seed, rank or 0, phase)``."""
     ORDER = 1
-    """The order of an epoch's data: ``(seed, epoch)``."""
+    """The order of the data: ``(seed, pass)``, with a place where a sampler draws within one."""
     SAMPLE = 2
-    """A sample's augmentation: ``(seed, position)``."""
+    """A sample's augmentation: ``(seed, pass, place in it)``; a worker's own draws: ``(seed, rank, worker, epoch)``."""
     STEP = 3
     """A training step: ``(seed, rank, iteration)``."""
     EVALUATION = 4
-    """A pass of validation or test: ``(seed, rank, iteration at which it began)``."""
+    """Validation and test: ``(seed, rank, iteration of the run, batch)``; the seed of their data: ``(seed,)``."""
 
 
 def mix(*words: int) -> int:
