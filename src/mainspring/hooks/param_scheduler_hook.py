@@ -15,9 +15,23 @@ __all__ = ["ParamSchedulerHook"]
 
 @HOOKS.register_module()
 class ParamSchedulerHook(Hook):
-    """Advances each schedule by one at the end of the iterations, or of the epochs, that it counts."""
+    """Advances each schedule by one at the end of the iterations, or of the epochs, that it counts.
+
+    Those that go by the results of validations get these after each validation of the training.
+    """
 
     priority = "LOW"
+
+    def before_train(self, runner: Runner) -> None:
+        """Check that there will be validations, where a schedule goes by their results."""
+        if runner.val_loop is None:
+            for index, scheduler in enumerate(runner.param_schedulers):
+                if _goes_by_results(scheduler):
+                    raise ValueError(
+                        f"param_scheduler[{index}] ({type(scheduler).__name__}) goes by the results of validations, but"
+                        " there are none. Pass val_dataloader, val_cfg and val_evaluator to the Runner, or leave it"
+                        " out."
+                    )
 
     def after_train_iter(
         self,
@@ -36,3 +50,15 @@ class ParamSchedulerHook(Hook):
         for scheduler in runner.param_schedulers:
             if scheduler.by_epoch:
                 scheduler.step()
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Give the results of a validation within training to the schedules that go by them."""
+        if runner.is_training and metrics is not None:
+            for scheduler in runner.param_schedulers:
+                if _goes_by_results(scheduler):
+                    scheduler.step(metrics)
+
+
+def _goes_by_results(scheduler: Any) -> bool:
+    """Whether a schedule's ``step`` takes the results of a validation; it may be anybody's, and not say."""
+    return bool(getattr(scheduler, "need_val_args", False))

@@ -1,5 +1,7 @@
 """Models: the contract with the engine, initialisation, and what brings a batch into a model's form."""
 
+from .averaged_model import BaseAveragedModel
+from .averaging import ExponentialMovingAverage, MomentumAnnealingEMA, StochasticWeightAverage
 from .base_model import BaseModel
 from .base_module import BaseModule, ModuleDict, ModuleList, Sequential
 from .batch_augments import CutMix, MixUp, Mosaic, RandomChoice
@@ -10,17 +12,21 @@ from .weight_init import *  # noqa: F403
 from .weight_init import __all__ as _initialisation
 
 __all__ = [
+    "BaseAveragedModel",
     "BaseDataPreprocessor",
     "BaseModel",
     "BaseModule",
     "CutMix",
+    "ExponentialMovingAverage",
     "ImgDataPreprocessor",
     "MixUp",
     "ModuleDict",
     "ModuleList",
+    "MomentumAnnealingEMA",
     "Mosaic",
     "RandomChoice",
     "Sequential",
+    "StochasticWeightAverage",
     "build_data_preprocessor",
     "stack_batch",
     *_initialisation,

@@ -9,6 +9,7 @@ from .factors import (
     StepParamScheduler,
 )
 from .param_scheduler import INF, _ParamScheduler
+from .plateau import ReduceOnPlateauLR, ReduceOnPlateauMomentum, ReduceOnPlateauParamScheduler
 from .views import (
     ConstantLR,
     ConstantMomentum,
@@ -50,6 +51,9 @@ __all__ = [
     "PolyLR",
     "PolyMomentum",
     "PolyParamScheduler",
+    "ReduceOnPlateauLR",
+    "ReduceOnPlateauMomentum",
+    "ReduceOnPlateauParamScheduler",
     "StepLR",
     "StepMomentum",
     "StepParamScheduler",

@@ -40,8 +40,10 @@ class Recursion:
         if index >= len(self._left):  # no step yet, or a group added since
             return entering
         entered, left = self._entered[index], self._left[index]
-        if entering == entered or entered == 0:
+        if entering == entered:
             return left
+        if entered == 0:
+            return left or entering
         return entering * (left / entered)
 
     def advance(self, chain: Chain) -> None:
