@@ -33,7 +33,8 @@ WITH_METHODS = {
     *("Runner", "BaseLoop", "BaseTrainLoop", "EpochBasedTrainLoop", "IterBasedTrainLoop", "ValLoop", "TestLoop"),
     *("BaseModel", "BaseModule", "BaseDataPreprocessor", "BaseDataElement", "OptimWrapper", "AmpOptimWrapper"),
     *("Evaluator", "Metric", "BaseMetric", "StreamingMetric", "DefaultSampler", "InfiniteSampler", "Registry"),
-    *("Hook", "HookList", "CheckpointHook", "LoggerHook", "LogProcessor", "Visualizer"),
+    *("Hook", "HookList", "CheckpointHook", "EMAHook", "LoggerHook", "LogProcessor", "Visualizer", "BaseAveragedModel"),
+    *("CheckpointWriter",),
     *("MMLogger", "MessageHub", "HistoryBuffer"),
 }
 

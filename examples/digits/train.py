@@ -2,7 +2,8 @@
 
     python examples/digits/train.py [--epochs 60] [--work-dir work_dirs/digits]
 
-Stop it with Ctrl-C and run it again: it goes on where the last epoch ended. Ask for more epochs, and it trains on.
+Stop it with Ctrl-C, or kill it, and run it again: it goes on, and ends with the same bits. Ask for more epochs, and it
+trains on.
 """
 
 from __future__ import annotations

@@ -124,6 +124,7 @@ def test_no_old_one_is_deleted_before_the_new_one_is_there(train):
 
     class Looks(Hook):
         def before_save_checkpoint(self, runner, checkpoint):
+            runner.checkpoint_writer.wait()
             seen.append(checkpoints(runner))
 
     train(interval=1, max_keep_ckpts=1, runner={"custom_hooks": [Looks()]})

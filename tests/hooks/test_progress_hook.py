@@ -188,7 +188,7 @@ def test_ctrl_c_leaves_a_clean_terminal_and_a_clear_last_line(terminal):
     lines = lines_of(screen.text[screen.text.rindex(SHOW_CURSOR) :])
     assert re.search(
         r"WARNING - Stopped by Ctrl-C after iteration \d+ of 5000000\."
-        r" The same run with resume='auto' goes on from run/epoch_\d+\.pth",
+        r" The same run with resume='auto' goes on from run/iter_\d+\.pth",
         "".join(lines),
     )
     assert "Traceback" not in screen.text

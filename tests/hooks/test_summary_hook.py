@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mainspring.checkpoint import weights_digest
 from mainspring.hooks import CheckpointHook, Hook, SummaryHook
 
 
@@ -35,6 +36,7 @@ def test_the_table_tells_the_results_and_where_things_lie(summary):
         ("best checkpoint", f"run/{best['file']}"),
         ("last accuracy/top1", f"{last:.4f}"),
         ("last checkpoint", "run/epoch_2.pth"),
+        ("sha256 of weights", weights_digest(runner.model.state_dict())[:16]),
         ("log", f"run/{runner.timestamp}/{runner.timestamp}.log"),
         ("scalars", "run/vis_data/scalars.jsonl"),
         ("curves", "run/curves.png"),
@@ -52,7 +54,7 @@ def test_without_checkpoints_and_validation_the_rest_is_told(summary):
         val_cfg=None,
         val_evaluator=None,
     )
-    assert [name for name, _ in rows] == ["log", "scalars"]
+    assert [name for name, _ in rows] == ["sha256 of weights", "log", "scalars"]
     assert not Path("run/curves.png").exists()
 
 

@@ -21,6 +21,7 @@ from mainspring.checkpoint import read_checkpoint
 from mainspring.hooks import CheckpointHook, Hook, IterTimerHook, LoggerHook
 from mainspring.optim import LinearLR
 from mainspring.registry import DATASETS, LOOPS, MODELS
+from mainspring.runner.build import DEFAULT_HOOKS
 
 
 @pytest.fixture
@@ -412,6 +413,7 @@ def test_the_default_hooks_in_the_order_of_their_calls(make_runner):
     assert names(make_runner()) == [
         "PositionSeedHook",
         "RuntimeInfoHook",
+        "BadNumbersHook",
         "IterTimerHook",
         "DistSamplerSeedHook",
         "LoggerHook",
@@ -430,8 +432,7 @@ def test_none_leaves_a_default_hook_out(make_runner):
 
 
 def test_without_any_default_hook_a_run_still_trains(make_runner):
-    slots = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint", "progress", "summary")
-    runner = make_runner(default_hooks=dict.fromkeys(slots))
+    runner = make_runner(default_hooks=dict.fromkeys(DEFAULT_HOOKS))
     assert names(runner) == ["PositionSeedHook"]
     runner.train()
     assert runner.iter == 10
@@ -444,7 +445,7 @@ def test_a_slot_takes_an_object_or_a_config(make_runner):
     assert logger in runner.hooks
     assert names(runner)[-2:] == ["CheckpointHook", "SummaryHook"]
     assert runner.hooks[-2].interval == 7
-    assert len(runner.hooks) == 9
+    assert len(runner.hooks) == 10
 
 
 def test_custom_hooks_come_behind_the_default_ones_of_their_priority(make_runner):
@@ -452,7 +453,7 @@ def test_custom_hooks_come_behind_the_default_ones_of_their_priority(make_runner
         priority = "NORMAL"
 
     runner = make_runner(custom_hooks=[Mine(), {"type": "IterTimerHook"}])
-    assert names(runner)[2:6] == ["IterTimerHook", "DistSamplerSeedHook", "Mine", "IterTimerHook"]
+    assert names(runner)[3:7] == ["IterTimerHook", "DistSamplerSeedHook", "Mine", "IterTimerHook"]
     assert sum(isinstance(hook, IterTimerHook) for hook in runner.hooks) == 2
 
 

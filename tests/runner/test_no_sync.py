@@ -402,7 +402,7 @@ def test_log_line_reads_on_a_device_without_values(tmp_path):
     with pytest.raises(NotImplementedError, match="no data") as caught:
         runner.train()
     assert runner.iter == INTERVAL - 1
-    assert caught.value.__notes__ == ["(raised in the hook LoggerHook, stage after_train_iter)"]
+    assert caught.value.__notes__ == ["(raised in the hook BadNumbersHook, stage after_train_iter)"]
 
 
 def test_validation_reaches_its_end_on_a_device_without_values(tmp_path):

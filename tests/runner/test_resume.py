@@ -531,11 +531,12 @@ def test_without_a_seed_the_checkpoint_s_is_taken(tmp_path):
     assert result == undisturbed(tmp_path / "whole", randomness={"seed": first.seed})
 
 
-def test_another_seed_is_warned_of(tmp_path):
+def test_another_seed_is_refused_unless_allowed(tmp_path):
     stopped(tmp_path, "before_train_epoch", 2)
-    make(tmp_path, resume=True, randomness={"seed": 6}).train()
-    assert "The seed was 5" in all_logs(tmp_path)
-    assert "is 6 now" in all_logs(tmp_path)
+    with pytest.raises(CheckpointError, match=r"seed: 5 then, 6 now\n.*allow_changed=\['seed'\]"):
+        make(tmp_path, resume=True, randomness={"seed": 6}).train()
+    make(tmp_path, resume=True, randomness={"seed": 6}, allow_changed=["seed"]).train()
+    assert "as allowed: seed: 5 then, 6 now" in all_logs(tmp_path)
 
 
 def test_validation_that_was_due_comes_first(tmp_path):
@@ -642,17 +643,25 @@ def test_truncated_checkpoint_is_refused_by_name(tmp_path, keep):
     content = newest.read_bytes()
     newest.write_bytes(content[: int(keep * len(content))])
     with pytest.raises(CheckpointError, match=r"epoch_2\.pth"):
-        make(tmp_path, resume="auto").train()
+        make(tmp_path, resume=True, load_from=newest).train()
 
 
-def test_flipped_bit_is_refused_by_name(tmp_path):
-    stopped(tmp_path, "before_train_epoch", 2)
-    newest = tmp_path / "epoch_2.pth"
+def test_a_flipped_bit_leads_back_to_the_checkpoint_before(tmp_path):
+    expected = undisturbed(tmp_path / "whole")
+    stopped(tmp_path / "run", "before_val", 2)
+    newest = tmp_path / "run" / "epoch_2.pth"
     content = bytearray(newest.read_bytes())
     content[content.find(torch.load(newest)["state_dict"]["layers.0.weight"].numpy().tobytes()) + 5] ^= 1
     newest.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"epoch_2\.pth"):
-        make(tmp_path, resume="auto").train()
+    assert continued(tmp_path / "run") == expected
+    assert "epoch_2.pth' is damaged" in all_logs(tmp_path / "run")
+
+
+def test_where_nothing_is_whole_no_run_begins_unasked(tmp_path):
+    stopped(tmp_path, "before_val", 1)
+    (tmp_path / "epoch_1.pth").write_bytes(b"PK")
+    with pytest.raises(CheckpointError, match=r"(?s)Not one of the checkpoints .*epoch_1\.pth.*pass resume=False"):
+        make(tmp_path, resume="auto")
 
 
 def test_other_model_is_refused_by_name(tmp_path, net):
@@ -790,7 +799,7 @@ def test_what_the_training_changed_by_itself_is_progress(tmp_path):
 def test_another_batch_size_scales_the_rate_anew(tmp_path):
     options = {"param_scheduler": None, "auto_scale_lr": {"base_batch_size": 2, "enable": True}}
     stopped(tmp_path, "before_train_epoch", 2, **options)
-    runner = make(tmp_path, loader=own_loader(batch_size=8), **options)
+    runner = make(tmp_path, loader=own_loader(batch_size=8), allow_changed=["batch_size"], **options)
     runner.resume(tmp_path / "epoch_2.pth")
     assert runner.optim_wrapper.get_lr() == {"lr": [0.2]}
 
@@ -857,7 +866,8 @@ def test_two_runners_do_not_disturb_each_other(tmp_path):
 
 def test_another_batch_size_at_an_epochs_end_trains_all_that_is_left(make_runner, make_loader, capsys):
     make_runner(train_cfg={"max_epochs": 2}, train_dataloader=make_loader(batch_size=2)).train()
-    runner = make_runner(train_cfg={"max_epochs": 4}, train_dataloader=make_loader(batch_size=5), resume="auto")
+    changed = {"train_dataloader": make_loader(batch_size=5), "allow_changed": ["batch_size"]}
+    runner = make_runner(train_cfg={"max_epochs": 4}, resume="auto", **changed)
     runner.train()
 
     assert "An epoch had 10 batches and has 4 now" in capsys.readouterr().out
@@ -867,7 +877,8 @@ def test_another_batch_size_at_an_epochs_end_trains_all_that_is_left(make_runner
 def test_another_batch_size_within_an_epoch_is_refused(make_runner, make_loader, tmp_path):
     hooks = {"checkpoint": {"type": "CheckpointHook", "by_epoch": False, "interval": 7, "save_last": False}}
     make_runner(train_cfg={"max_epochs": 1}, train_dataloader=make_loader(batch_size=2), default_hooks=hooks).train()
-    runner = make_runner(train_cfg={"max_epochs": 1}, train_dataloader=make_loader(batch_size=5), resume="auto")
+    changed = {"train_dataloader": make_loader(batch_size=5), "allow_changed": ["batch_size"]}
+    runner = make_runner(train_cfg={"max_epochs": 1}, resume="auto", **changed)
 
     with pytest.raises(ValueError, match="stopped within an epoch of 10 batches, but an epoch has 4 batches now"):
         runner.train()

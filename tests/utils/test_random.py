@@ -42,6 +42,7 @@ def test_the_streams_keep_their_numbers():
         "SAMPLE": 2,
         "STEP": 3,
         "EVALUATION": 4,
+        "EPOCH": 5,
     }
 
 

@@ -1,24 +1,29 @@
 """Reading and writing checkpoints."""
 
 from ..utils import to_plain
-from .reading import (
-    CheckpointError,
-    find_latest_checkpoint,
-    load_checkpoint,
-    load_state_dict,
-    load_weights,
-    read_checkpoint,
-)
-from .writing import save_checkpoint, weights_to_cpu
+from .errors import CheckpointError
+from .latest import find_latest_checkpoint, run_checkpoints
+from .loading import load_checkpoint, load_state_dict, load_weights
+from .reading import CheckpointLoader, read_checkpoint
+from .verifying import verify_checkpoint
+from .weights_digest import weights_digest
+from .writer import CheckpointWriter
+from .writing import save_checkpoint, weights_to_cpu, write_plain
 
 __all__ = [
     "CheckpointError",
+    "CheckpointLoader",
+    "CheckpointWriter",
     "find_latest_checkpoint",
     "load_checkpoint",
     "load_state_dict",
     "load_weights",
     "read_checkpoint",
+    "run_checkpoints",
     "save_checkpoint",
     "to_plain",
+    "verify_checkpoint",
+    "weights_digest",
     "weights_to_cpu",
+    "write_plain",
 ]

@@ -7,7 +7,6 @@ and numbers of NumPy. The unpickler is given the classes below for these names: 
 from __future__ import annotations
 
 import logging
-import pickle
 import re
 from typing import Any, Literal
 
@@ -31,8 +30,10 @@ class _Dtype:
     def array(self, data: bytes, shape: tuple[int, ...] = (), order: Literal["C", "F"] = "C") -> np.ndarray[Any, Any]:
         """Return the numbers, or texts, in ``data``."""
         if not re.fullmatch(r"[<>=|][biufcSU]\d+", self.order + self.code):
-            raise pickle.UnpicklingError(f"it holds a NumPy array of the type {self.code!r}")
-        if not data:  # no numbers, or one empty text
+            raise ValueError(f"it holds a NumPy array of the type {self.code!r}")
+        if not data:
+            if 0 not in shape and self.code not in ("S0", "U0"):  # which may be as long as it likes, in a short pickle
+                raise ValueError("it holds a NumPy array without its numbers")
             return np.zeros(shape if 0 in shape else (), self.code)
         return np.frombuffer(data, self.order + self.code).reshape(shape, order=order).astype(self.code)
 

@@ -3,31 +3,97 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import torch
 
+# torch.save imports it, but no import may happen in a thread beside which loader workers are forked.
+import torch.utils.serialization.config
+
+from ..fileio import LocalBackend, get_file_backend, local_path
 from ..utils import atomic_write, to_plain
+from .digest import SealedFile, comment_for
+from .weights_file import is_weights_file, write_weights
 
-__all__ = ["save_checkpoint", "weights_to_cpu"]
+__all__ = ["save_checkpoint", "weights_to_cpu", "write_plain"]
 
 
-def save_checkpoint(checkpoint: Mapping[str, Any], filename: str | os.PathLike[str]) -> None:
+def save_checkpoint(
+    checkpoint: Mapping[str, Any],
+    filename: str | os.PathLike[str],
+    file_client_args: Mapping[str, Any] | None = None,
+    backend_args: Mapping[str, Any] | None = None,
+) -> None:
     """Write a checkpoint, complete and on the disk before it appears under its name.
+
+    ``torch.load`` reads it. At its end stands a digest of the whole file, which is checked by
+    :func:`~mainspring.checkpoint.read_checkpoint`; and if the checkpoint has a ``'train_loop'``, its ``iter`` and
+    ``epoch``, by which the newest of a run is found.
 
     Args:
         checkpoint: Tensors and plain containers (see :func:`~mainspring.checkpoint.to_plain`).
-        filename: A local path; missing directories are made.
+        filename: A local path, of which missing directories are made, or a URL that fsspec knows. In a file whose name
+            ends with ``.safetensors`` are only the weights: the dict of tensors under ``'state_dict'``, or the
+            checkpoint itself. Tied weights and views are written out in full there.
+        file_client_args: An older name of ``backend_args``.
+        backend_args: Where to write; see :func:`~mainspring.fileio.get_file_backend`.
 
     Raises:
         TypeError: Something in it is no plain value; the message says where it stands.
         OSError: The file cannot be written; whatever stood under ``filename`` before is untouched.
+        ImportError: safetensors is not installed.
     """
-    plain = to_plain(checkpoint)
-    with atomic_write(filename) as file:
-        torch.save(plain, file)
+    if file_client_args and backend_args:
+        raise ValueError("save_checkpoint was given backend_args, and file_client_args, its older name: give one.")
+    write_plain(to_plain(checkpoint), filename, backend_args or file_client_args)
+
+
+def write_plain(
+    plain: Mapping[str, Any], filename: str | os.PathLike[str], backend_args: Mapping[str, Any] | None = None
+) -> None:
+    """Write what :func:`~mainspring.checkpoint.to_plain` has returned, as :func:`save_checkpoint` does.
+
+    A background thread may call this for a ``.pth`` file of this machine: nothing is logged and nothing imported then.
+
+    Raises:
+        OSError: As for :func:`save_checkpoint`.
+    """
+    backend = get_file_backend(filename, backend_args=backend_args)
+    if isinstance(backend, LocalBackend):
+        _write(plain, local_path(filename))
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory, os.fspath(filename).rpartition("/")[2])
+        _write(plain, file)
+        backend.copyfile_from_local(file, filename)
+
+
+def _write(plain: Mapping[str, Any], path: Path) -> None:
+    try:
+        with atomic_write(path) as file:
+            if is_weights_file(path):
+                write_weights(plain, file)
+            else:
+                _write_sealed(plain, file)
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _write_sealed(plain: Mapping[str, Any], file: IO[bytes]) -> None:
+    sealed = SealedFile(file, comment_for(plain))
+    try:
+        torch.save(plain, sealed)  # type: ignore[arg-type]  # it needs no more than write and flush
+    except RuntimeError as error:  # torch's own, behind an error of the file
+        if sealed.error is None:
+            raise
+        raise sealed.error from error
+    sealed.seal()
 
 
 def weights_to_cpu(state_dict: Mapping[str, Any]) -> OrderedDict[str, Any]:

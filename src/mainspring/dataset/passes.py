@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from ..utils import Stream, mix, seed_generators
 from .epochs import tell_epoch
 from .resumable import ResumableLoader
+from .worker_processes import end_workers, workers_end
 
 __all__ = ["cannot_seek", "load_loader_state", "loader_state", "pass_over", "set_epoch"]
 
@@ -35,7 +36,8 @@ def pass_over(
     """Return the batches of a pass but the first ``done``.
 
     A :class:`ResumableLoader` begins there. Of any other, the batches up to there are read and dropped, unless its
-    state was restored.
+    state was restored. Its workers end with the pass, at once where it is left before its end. Workers that are to
+    persist stay, unless reading has failed.
 
     Args:
         loader: A loader.
@@ -46,26 +48,40 @@ def pass_over(
         restored: Whether the loader was brought to where it stood by :func:`load_loader_state`.
     """
     if isinstance(loader, ResumableLoader):
-        loader.seek(number, done)
-        return iter(loader)
+        return _sought(loader, number, done)
     return _replayed(loader, number, done, seed, sample_seeding, restored)
+
+
+def _sought(loader: ResumableLoader, number: int, done: int) -> Iterator[Any]:
+    loader.seek(number, done)
+    batches = iter(loader)
+    try:
+        yield from batches
+    except GeneratorExit:
+        if not loader.persistent_workers:
+            end_workers(batches)
+        raise
+    except BaseException:
+        end_workers(batches)
+        raise
 
 
 def _replayed(
     loader: DataLoader[Any], number: int, done: int, seed: int, sample_seeding: bool, restored: bool
 ) -> Iterator[Any]:
-    tell_epoch(loader, number)
-    seed_generators(mix(Stream.ORDER, seed, number))
-    batches = iter(loader)
-    for place in count(done if restored else 0):
-        if sample_seeding:  # so that data that is read in this process draws as before
-            seed_generators(mix(Stream.SAMPLE, seed, number, place))
-        try:
-            batch = next(batches)
-        except StopIteration:
-            return
-        if place >= done:
-            yield batch
+    with workers_end(loader):
+        tell_epoch(loader, number)
+        seed_generators(mix(Stream.ORDER, seed, number))
+        batches = iter(loader)
+        for place in count(done if restored else 0):
+            if sample_seeding:  # so that data that is read in this process draws as before
+                seed_generators(mix(Stream.SAMPLE, seed, number, place))
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            if place >= done:
+                yield batch
 
 
 def loader_state(loader: DataLoader[Any]) -> dict[str, Any] | None:

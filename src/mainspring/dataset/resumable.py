@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from ..logging import print_log
 from .index_stream import IndexStream
+from .worker_processes import are_alive, start_workers
 
 __all__ = ["ResumableLoader", "resumable"]
 
@@ -21,6 +22,17 @@ _SETTINGS = [name for name in inspect.signature(DataLoader).parameters if name n
 def _settings(loader: DataLoader[Any]) -> dict[str, Any]:
     """Return a loader's arguments but those that make its order, as far as this version of torch keeps them."""
     return {name: getattr(loader, name) for name in _SETTINGS if hasattr(loader, name)}
+
+
+class _Reader(DataLoader[Any]):
+    """The loader by which a :class:`ResumableLoader` reads."""
+
+    def _get_iterator(self) -> Any:
+        return start_workers(self, super()._get_iterator)
+
+    def is_usable(self) -> bool:
+        """Whether another pass can be read: with workers that persist, none of them has died."""
+        return self.persistent_workers and are_alive(self._iterator)
 
 
 class ResumableLoader(DataLoader[Any]):
@@ -62,7 +74,7 @@ class ResumableLoader(DataLoader[Any]):
             super().__init__(given.dataset, **settings)
         self._given = given
         self._stream = IndexStream(self, seed, sample_seeding)
-        self._reader: DataLoader[Any] | None = None
+        self._reader: _Reader | None = None
 
     def seek(self, number: int, done: int = 0) -> None:
         """Let the next ``iter()`` be the pass of this number, without its first ``done`` batches."""
@@ -77,13 +89,13 @@ class ResumableLoader(DataLoader[Any]):
         return len(self._given)
 
     def __iter__(self) -> Any:
-        if self._reader is None or not self.persistent_workers:
+        if self._reader is None or not self._reader.is_usable():
             settings = _settings(self)
             if self.batch_sampler is None:
                 settings.update(sampler=self._stream, batch_size=None)
             else:
                 settings.update(batch_sampler=self._stream)
-            self._reader = DataLoader(self.dataset, **settings)
+            self._reader = _Reader(self.dataset, **settings)
         self._stream.begin()
         batches = iter(self._reader)
         self._stream.done = 0  # the pass after this one begins at its beginning
@@ -109,7 +121,8 @@ def resumable(loader: DataLoader[Any], seed: int, sample_seeding: bool = True) -
 
     That is so for iterable data, and for subclasses that iterate in a way of their own.
     """
-    foreign = type(loader).__iter__ is not DataLoader.__iter__
+    kind = type(loader)
+    foreign = kind.__iter__ is not DataLoader.__iter__ or kind._get_iterator is not DataLoader._get_iterator
     if foreign or isinstance(loader.dataset, IterableDataset):
         return loader
     if loader.num_workers > 0 and not getattr(loader, "in_order", True):

@@ -6,24 +6,32 @@ import hashlib
 import io
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..checkpoint import read_checkpoint
+from ..checkpoint import read_checkpoint, run_checkpoints
 from ..dist import is_main_process
 from ..registry import HOOKS
 from ..utils import atomic_write, check_type, did_you_mean, display_path, require_local, to_plain
+from .checkpoint_files import (
+    bytes_of,
+    check_name,
+    check_space,
+    finish,
+    only_names,
+    remove_temporaries,
+    set_aside,
+)
 from .hook import Hook
+from .rules import GREATER, LESS, check_rule, not_returned, rule_for, score_of
 
 if TYPE_CHECKING:
     from ..runner import Runner
 
 __all__ = ["CheckpointHook"]
-
-_GREATER = ("acc", "top", "AR@", "auc", "precision", "recall", "f1", "mAP", "mDice", "mIoU", "mAcc", "aAcc")
-_LESS = ("loss", "error")
 
 
 @HOOKS.register_module()
@@ -98,18 +106,20 @@ class CheckpointHook(Hook):
         self.save_last = save_last
         self.save_begin = save_begin
         self.filename_tmpl = filename_tmpl or ("epoch_{}.pth" if by_epoch else "iter_{}.pth")
-        if self.filename_tmpl.format(1) == self.filename_tmpl.format(2):
-            raise ValueError(
-                f"CheckpointHook: filename_tmpl must have a {{}} for the number, but it is {filename_tmpl!r}."
-            )
+        check_name(self.filename_tmpl, "CheckpointHook")
         self.published_keys = _as_list(published_keys, "published_keys")
         self.metrics = _as_list(save_best, "save_best")
-        self.greater_keys = tuple(_GREATER if greater_keys is None else _as_list(greater_keys, "greater_keys"))
-        self.less_keys = tuple(_LESS if less_keys is None else _as_list(less_keys, "less_keys"))
+        self.greater_keys = tuple(GREATER if greater_keys is None else _as_list(greater_keys, "greater_keys"))
+        self.less_keys = tuple(LESS if less_keys is None else _as_list(less_keys, "less_keys"))
         self._given_rules = _as_list(rule, "rule")
         self.rules = self._rules_of(self._given_rules)
         self.kept: list[str] = []
         """File names of the interval's checkpoints that stand in the directory, the oldest first."""
+        self._stop_file = ""  # what a signal has asked for, beside the interval's; the next one replaces it
+        self._superfluous: list[str] = []
+        self._earlier: list[Path] = []
+        self._saved_at: tuple[int, bool] | None = None
+        self._space_checked = False
         self._validated_since_save = False
         self.best: dict[str, dict[str, Any]] = {}
         """For each watched metric its best ``score``, the ``file`` that holds it, and when (``unit``, ``number``)."""
@@ -133,6 +143,25 @@ class CheckpointHook(Hook):
                 f"CheckpointHook: save_best={', '.join(self.metrics)!r} watches the results of validations, but there"
                 " are none. Pass val_dataloader, val_cfg and val_evaluator to the Runner, or leave out save_best."
             )
+        self._saved_at = runner.place  # nothing is done yet that is not saved
+        self._look_at(self.directory(runner), runner)
+
+    def _look_at(self, directory: Path, runner: Runner) -> None:
+        """Find what earlier runs have left in the directory."""
+        if not directory.is_dir() or not is_main_process():
+            return
+        remove_temporaries(directory)
+        self._earlier = run_checkpoints(directory) if runner.iter == 0 else []
+        if self._earlier:
+            runner.logger.warning(
+                f"{display_path(directory)!r} holds checkpoints of an earlier run, the newest"
+                f" {self._earlier[0].name!r}. This run begins anew, and moves them into a folder of their own when it"
+                " saves its first. To go on instead, pass resume='auto'."
+            )
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Raise the error of a write that has failed in the meantime."""
+        runner.checkpoint_writer.check()
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Save, where the interval counts epochs and one is over."""
@@ -171,11 +200,8 @@ class CheckpointHook(Hook):
             self.rules = self._rules_of(self._given_rules)
         for name, rule in zip(self.metrics, self.rules, strict=True):
             if name not in metrics:
-                raise ValueError(
-                    f"save_best watches {name!r}, which the validation did not return.{did_you_mean(name, metrics)}"
-                    f" It returned: {', '.join(metrics) or 'nothing'}."
-                )
-            score = _as_score(metrics[name], name)
+                raise ValueError(not_returned(name, metrics, "save_best"))
+            score = score_of(metrics[name], name, "save_best")
             if math.isnan(score):
                 runner.logger.warning(f"save_best watches {name!r}, which is not a number (NaN) now: nothing is saved.")
                 continue
@@ -191,9 +217,34 @@ class CheckpointHook(Hook):
         if self.save_last and number > 0 and (self._validated_since_save or not saved):
             self._save(runner, number)
         if self.published_keys and is_main_process():
+            runner.checkpoint_writer.wait()
             finished = self.kept[-1:] if self.save_last else []
             for name in dict.fromkeys([*finished, *(entry["file"] for entry in self.best.values())]):
                 self._publish(runner, self.directory(runner) / name)
+
+    def before_stop(self, runner: Runner) -> None:
+        """Save, unless where the run stands is saved already."""
+        if runner.place == self._saved_at:
+            return
+        filename = f"iter_{runner.iter}.pth"
+        if filename != self._stop_file:
+            self._drop(self._stop_file)
+        self._stop_file = "" if filename in self.kept else filename
+        self._write(runner, filename, resumable=True)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Before the first, compare the free disk with what the checkpoints will take."""
+        if self._space_checked or not is_main_process():
+            return
+        self._space_checked = True
+        length = runner.max_epochs if self.by_epoch else runner.max_iters
+        files = 1 if self.interval < 0 else -(-length // self.interval)
+        files = min(files, self.max_keep_ckpts) if self.max_keep_ckpts > 0 else files
+        directory = self.directory(runner)
+        directory.mkdir(parents=True, exist_ok=True)
+        warning = check_space(directory, bytes_of(checkpoint), files + len(self.metrics) + 1)
+        if warning:
+            runner.logger.warning(warning)
 
     def _publish(self, runner: Runner, file: Path) -> None:
         checkpoint = read_checkpoint(file)
@@ -212,20 +263,19 @@ class CheckpointHook(Hook):
         runner.logger.info(f"Published {display_path(published)!r} with {', '.join(self.published_keys)}.")
 
     def _save(self, runner: Runner, number: int) -> None:
-        directory = self.directory(runner)
         filename = self.filename_tmpl.format(number)
         if filename not in self.kept:  # else it is the same once more, with the last results in it
             runner.logger.info(
                 f"Saving checkpoint at {number} {'epochs' if self.by_epoch else 'iterations'}", extra={"live": True}
             )
-        kept = [name for name in self.kept if name != filename] + [filename]
-        surplus = kept[: -self.max_keep_ckpts] if self.max_keep_ckpts > 0 else []
-        self.kept = kept[len(surplus) :]
-        self._write(runner, directory, filename)
+        self.kept = [name for name in self.kept if name != filename] + [filename]
+        if self._stop_file != filename:
+            self._drop(self._stop_file)
+        self._stop_file = ""
+        while len(self.kept) > self.max_keep_ckpts > 0:
+            self._drop(self.kept.pop(0))
+        self._write(runner, filename)
         self._validated_since_save = False
-        if is_main_process():
-            for name in surplus:
-                (directory / name).unlink(missing_ok=True)
 
     def _save_best(self, runner: Runner, name: str, score: float) -> None:
         directory = self.directory(runner)
@@ -235,28 +285,40 @@ class CheckpointHook(Hook):
         self.best[name] = {"score": score, "file": filename, "unit": unit, "number": number}
         runner.message_hub.update_info("best_score", score)
         runner.message_hub.update_info("best_ckpt", str(directory / filename))
-        self._write(runner, directory, filename, points=False)
-        if before is not None and before["file"] != filename and is_main_process():
-            (directory / before["file"]).unlink(missing_ok=True)
+        if before is not None and before["file"] != filename:
+            self._drop(before["file"])
+        self._write(runner, filename, points=False)
         runner.logger.info(f"The best checkpoint with {score:0.4f} {name} at {number} {unit} is saved to {filename}.")
 
-    def _write(self, runner: Runner, directory: Path, filename: str, points: bool = True) -> None:
+    def _drop(self, filename: str) -> None:
+        """Let a file be deleted when the next one stands complete."""
+        if filename:
+            self._superfluous.append(filename)
+
+    def _write(self, runner: Runner, filename: str, points: bool = True, resumable: bool = False) -> None:
+        directory = self.directory(runner)
+        pointer = Path(runner.work_dir) / "last_checkpoint"  # wherever the files are: a run that resumes looks there
+        if self._earlier and is_main_process():
+            earlier, self._earlier = [file for file in self._earlier if file.exists()], []
+            if earlier:
+                folder = set_aside(earlier, pointer)
+                runner.logger.info(f"Moved the checkpoints of an earlier run to {display_path(folder)!r}")
+        self._saved_at = runner.place
+        superfluous = [directory / name for name in self._superfluous if name != filename]
         runner.save_checkpoint(
             str(directory),
             filename,
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
+            save_optimizer=self.save_optimizer or resumable,
+            save_param_scheduler=self.save_param_scheduler or resumable,
             by_epoch=self.by_epoch,
+            wait=False,
+            then=partial(finish, pointer if points else None, directory / filename, superfluous),
         )
-        if points and is_main_process():
-            # In the work directory wherever the files are: a run that resumes looks there.
-            with atomic_write(Path(runner.work_dir) / "last_checkpoint") as pointer:
-                pointer.write(str(directory.absolute() / filename).encode())
+        self._superfluous = []
 
     def _rules_of(self, given: list[str]) -> list[str]:
         for rule in given:
-            if rule not in ("greater", "less"):
-                raise ValueError(f"CheckpointHook: rule must be 'greater' or 'less', but it is {rule!r}.")
+            check_rule(rule, "CheckpointHook")
         if self.metrics == ["auto"]:
             return []
         if len(given) == 1:
@@ -267,21 +329,7 @@ class CheckpointHook(Hook):
                     f"CheckpointHook: {len(given)} rules are given for {len(self.metrics)} metrics of save_best."
                 )
             return given
-        return [self._rule_for(name) for name in self.metrics]
-
-    def _rule_for(self, name: str) -> str:
-        folded = name.lower()
-        for rule, keys in (("greater", self.greater_keys), ("less", self.less_keys)):
-            if name in keys:
-                return rule
-        known = (("greater", self.greater_keys), ("less", self.less_keys))
-        rules = [rule for rule, keys in known if any(key.lower() in folded for key in keys)]
-        if len(rules) == 1:  # not both, as in top1_error
-            return rules[0]
-        raise ValueError(
-            f"CheckpointHook: whether a higher or a lower {name!r} is better cannot be told from its name; say"
-            " rule='greater' or rule='less'."
-        )
+        return [rule_for(name, "CheckpointHook", self.greater_keys, self.less_keys) for name in self.metrics]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the names of the kept files, the best scores and the watched metrics."""
@@ -289,25 +337,26 @@ class CheckpointHook(Hook):
             "kept": list(self.kept),
             "best": {name: dict(entry) for name, entry in self.best.items()},
             "metrics": list(self.metrics),
+            "stop_file": self._stop_file,
+            "superfluous": list(self._superfluous),  # a kill may come when the file stands, and these do, too
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load what :meth:`state_dict` returned; of the best scores, those of metrics still watched."""
-        self.kept = list(state_dict["kept"])
+        """Load what :meth:`state_dict` returned; of the best scores, those of metrics still watched.
+
+        Names that lead out of the directory are left out.
+        """
+        self.kept = only_names(state_dict["kept"])
+        self._stop_file = "".join(only_names([state_dict.get("stop_file")]))
+        self._superfluous = only_names(state_dict.get("superfluous", []))
         if self.metrics == ["auto"] and state_dict["metrics"]:
             self.metrics = list(state_dict["metrics"])
             self.rules = self._rules_of(self._given_rules)
-        self.best = {name: dict(entry) for name, entry in state_dict["best"].items() if name in self.metrics}
-
-
-def _as_score(value: Any, name: str) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(
-            f"save_best watches {name!r}, which must be a number to be compared, but the validation returned {value!r}"
-            f" ({type(value).__name__})."
-        ) from error
+        self.best = {
+            name: dict(entry)
+            for name, entry in state_dict["best"].items()
+            if name in self.metrics and only_names([entry["file"]])
+        }
 
 
 def _as_list(value: str | Sequence[str] | None, name: str) -> list[str]:

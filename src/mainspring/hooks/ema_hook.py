@@ -139,7 +139,9 @@ class EMAHook(Hook):
         data_batch: Any = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
-        """Update the average or, before it begins, copy the model."""
+        """Update the average or, before it begins, copy the model; after a step that was left out, do nothing."""
+        if runner.optim_wrapper.left_out:
+            return
         if runner.epoch + 1 >= self.begin_epoch and runner.iter + 1 >= self.begin_iter:
             self.ema_model.update_parameters(self.src_model)
         else:

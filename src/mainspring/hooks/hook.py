@@ -197,6 +197,13 @@ class Hook:
     ) -> None:
         """Act after every iteration."""
 
+    def before_stop(self, runner: Runner) -> None:
+        """Act when a signal ends the training, between two iterations or within a validation, which is abandoned.
+
+        Hooks are called in the order of their priorities. One that has changed the model for the length of a validation
+        changes it back here; the hook that saves checkpoints, behind it, saves one.
+        """
+
     def close(self) -> None:
         """Release what the hook holds; called when a run is over, however it ended."""
 

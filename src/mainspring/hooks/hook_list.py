@@ -14,7 +14,7 @@ from .hook import Hook, get_priority
 if TYPE_CHECKING:
     from ..runner import Runner
 
-__all__ = ["HookList"]
+__all__ = ["HookList", "overrides"]
 
 # What Hook's own methods hand a stage on to; overriding the one means acting at the other.
 _SHARED = {
@@ -90,6 +90,11 @@ class HookList:
         self._stages[stage] = methods
         return methods
 
+    def stop(self, runner: Runner) -> None:
+        """Tell every hook that a signal ends the training."""
+        for _, hook in self._hooks:
+            hook.before_stop(runner)
+
     def close(self) -> None:
         """Close every hook: the run is over, however it ended.
 
@@ -102,6 +107,11 @@ class HookList:
             except Exception as error:
                 name = type(hook).__name__
                 print_log(f"{name}.close() failed: {type(error).__name__}: {error}", "current", logging.ERROR)
+
+
+def overrides(hook: Hook, stage: str) -> bool:
+    """Whether the hook acts at a stage."""
+    return _acts_at(hook, stage) is not None
 
 
 def _acts_at(hook: Hook, stage: str) -> Callable[..., Any] | None:
@@ -137,7 +147,7 @@ def _check_stages(hook: Hook) -> None:
                 f" {stage}({', '.join([first, *(f'{other}=...' for other in others)])})."
             ) from error
     for attribute in dir(type(hook)):
-        if attribute.startswith(("before_", "after_")) and attribute not in Hook.stages:
+        if attribute.startswith(("before_", "after_")) and not hasattr(Hook, attribute):
             meant = nearest(attribute, Hook.stages, cutoff=0.8)
             if meant:
                 print_log(

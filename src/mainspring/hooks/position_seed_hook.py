@@ -34,7 +34,7 @@ class PositionSeedHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed what hooks draw when an epoch begins; the order of the data is the loader's affair."""
-        seed_generators(mix(Stream.ORDER, runner.seed, runner.epoch), runner.device)
+        seed_generators(mix(Stream.EPOCH, runner.seed, runner.epoch), runner.device)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed what the step draws: dropout, mixing, noise."""

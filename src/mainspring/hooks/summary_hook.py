@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..checkpoint import weights_digest
 from ..dist import is_main_process
 from ..registry import HOOKS
 from ..utils import display_path
@@ -28,6 +29,8 @@ __all__ = ["SummaryHook"]
 @HOOKS.register_module()
 class SummaryHook(Hook):
     """Ends a training run with a table: the best and the last result, and where things lie.
+
+    The first 16 digits of :func:`~mainspring.checkpoint.weights_digest` tell whether two runs ended with the same bits.
 
     Args:
         curves: The name of the picture of the curves, drawn into the work directory; None for no picture.
@@ -73,6 +76,7 @@ class SummaryHook(Hook):
         for hook in checkpoints:
             if hook.kept:
                 rows.append(("last checkpoint", display_path(hook.directory(runner) / hook.kept[-1])))
+        rows.append(("sha256 of weights", weights_digest(runner.model.state_dict())[:16]))
         if runner.logger.log_file is not None:
             rows.append(("log", display_path(Path(runner.logger.log_file))))
         for backend in runner.visualizer.backends:

@@ -80,6 +80,11 @@ class AmpOptimWrapper(OptimWrapper):
                 self._scaler.load_state_dict(self._scaler_state)
         return self._scaler
 
+    @property
+    def scales_loss(self) -> bool:
+        """Whether a scaler leaves out steps whose gradients overflow, so that these are no bad numbers."""
+        return self.loss_scaler.is_enabled()
+
     def optim_context(self, model: nn.Module) -> AbstractContextManager[Any]:
         """Return the autocast context."""
         return torch.autocast(self.device_type, dtype=self.cast_dtype)
@@ -87,16 +92,24 @@ class AmpOptimWrapper(OptimWrapper):
     def backward(self, loss: torch.Tensor, **kwargs: Any) -> None:
         """Compute gradients of the scaled loss, and count the iteration."""
         self._check_loss(loss)
+        if self.watch is not None:
+            self.watch.note_loss(loss)
         self.loss_scaler.scale(loss).backward(**kwargs)  # type: ignore[no-untyped-call]
         self._inner_count += 1
 
     def step(self, **kwargs: Any) -> None:
         """Unscale and clip the gradients, update the parameters unless a gradient overflowed, adapt the scale."""
+        scaler = self.loss_scaler
+        if not scaler.is_enabled():
+            super().step(**kwargs)
+            return
+        if self.watch is not None and self.watch.refuses_losses():
+            return
         if self._clip_type is not None:
-            self.loss_scaler.unscale_(self.optimizer)
+            scaler.unscale_(self.optimizer)
             self._clip_grad()
-        self.loss_scaler.step(self.optimizer, **kwargs)
-        self.loss_scaler.update(self._fixed_scale)
+        scaler.step(self.optimizer, **kwargs)
+        scaler.update(self._fixed_scale)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the optimizer's state, and the scaler's under ``loss_scaler``."""

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from ..logging import MessageHub, print_log
 from ..registry import OPTIM_WRAPPERS
 from ..utils import check_type, did_you_mean
+from .bad_numbers import NumberWatch
 from .settings import changed_settings, settings_of, told
 
 __all__ = ["OptimWrapper"]
@@ -66,6 +67,8 @@ class OptimWrapper:
             raise ValueError(f"accumulative_counts must be at least 1, but it is {accumulative_counts}.")
         self.optimizer = optimizer
         self.message_hub = MessageHub.get_current_instance()
+        self.watch: NumberWatch | None = None
+        """Notes losses and norms of gradients, or leaves out steps, for a hook that looks after bad numbers."""
         self._accumulative_counts = accumulative_counts
         self._clip_type, self.clip_grad_kwargs = _clip_options(clip_grad)
         # Iterations seen, and how many the run has; -1 while that is not known.
@@ -73,6 +76,7 @@ class OptimWrapper:
         self._max_counts = -1
         self._remainder_counts = -1
         self._iteration = -1
+        self._resumed_group: dict[str, Any] | None = None
         self.keep_settings()
 
     # What a step calls, in this order.
@@ -114,18 +118,24 @@ class OptimWrapper:
     def backward(self, loss: torch.Tensor, **kwargs: Any) -> None:
         """Compute gradients of a loss, and count the iteration; ``kwargs`` go to :meth:`torch.Tensor.backward`."""
         self._check_loss(loss)
+        if self.watch is not None:
+            self.watch.note_loss(loss)
         loss.backward(**kwargs)  # type: ignore[no-untyped-call]
         self._inner_count += 1
 
     def step(self, **kwargs: Any) -> None:
         """Clip the gradients where asked to, and update the parameters; ``kwargs`` go to the optimizer's step."""
-        if self._clip_type is not None:
-            self._clip_grad()
-        self.optimizer.step(**kwargs)
+        norm = None if self._clip_type is None else self._clip_grad()
+        if self.watch is None or (norm is None and not self.watch.follows_steps):
+            self.optimizer.step(**kwargs)
+        else:
+            self.watch.step(self.optimizer, norm, **kwargs)
 
     def zero_grad(self, **kwargs: Any) -> None:
         """Drop the gradients; ``kwargs`` go to the optimizer's ``zero_grad``."""
         self.optimizer.zero_grad(**kwargs)
+        if self.watch is not None and self.watch.follows_steps:
+            self.watch.end_group()
 
     # Where the run stands within an accumulation group.
 
@@ -142,7 +152,13 @@ class OptimWrapper:
         self._remainder_counts = max_counts % self._accumulative_counts if max_counts >= 0 else -1
         self._iteration = -1
         self.zero_grad()  # a run that was stopped inside a group has left some
-        if init_counts % self._accumulative_counts:
+        group, self._resumed_group = self._resumed_group, None
+        if group is not None and group["iteration"] == init_counts:
+            self._inner_count = group["counts"]
+            parameters = self._parameters()
+            for place, gradient in group["gradients"].items():
+                parameters[place].grad = gradient.to(parameters[place], copy=True)
+        elif init_counts % self._accumulative_counts:
             print_log(
                 f"Resuming inside a group of {self._accumulative_counts} accumulated iterations, whose gradients so"
                 " far are lost: the first update is smaller.",
@@ -171,7 +187,31 @@ class OptimWrapper:
         """Iterations counted so far."""
         return self._inner_count
 
+    @property
+    def accumulative_counts(self) -> int:
+        """How many iterations give one update."""
+        return self._accumulative_counts
+
     # What others ask.
+
+    @property
+    def left_out(self) -> bool:
+        """Whether the step of the newest iteration was left out, since it had bad numbers.
+
+        What follows the weights step by step, such as their average, then leaves it out too. Only under the policy
+        ``skip`` of :class:`~mainspring.hooks.BadNumbersHook` can it be so, and may asking wait for the device.
+        """
+        return self.watch is not None and self.watch.left_out()
+
+    @property
+    def scales_loss(self) -> bool:
+        """Whether a scaler leaves out steps whose gradients overflow, so that these are no bad numbers."""
+        return False
+
+    @property
+    def knows_norm(self) -> bool:
+        """Whether clipping computes the norm of the gradients."""
+        return self._clip_type == "norm"
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -192,8 +232,17 @@ class OptimWrapper:
         return {"momentum": [_momentum(group) for group in self.param_groups]}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what must survive a stop: the optimizer's state, and the settings that it was configured with."""
-        return {**self.optimizer.state_dict(), "configured": [dict(settings) for settings in self._configured]}
+        """Return what must survive a stop.
+
+        That is the optimizer's state, the settings that it was configured with (``configured``), and within a group of
+        accumulated iterations the gradients so far, by the places of their parameters (``accumulated``).
+        """
+        state = {**self.optimizer.state_dict(), "configured": [dict(settings) for settings in self._configured]}
+        if self._accumulative_counts > 1:
+            gradients = {i: p.grad for i, p in enumerate(self._parameters()) if p.grad is not None}
+            iteration = self._inner_count if self._iteration == -1 else self._iteration + 1
+            state["accumulated"] = {"iteration": iteration, "counts": self._inner_count, "gradients": gradients}
+        return state
 
     def keep_settings(self) -> None:
         """Take the optimizer's settings as they are now for those that were configured.
@@ -232,9 +281,13 @@ class OptimWrapper:
                 f"This is the state of another optimizer than {name}: it has no {', '.join(lacking)}. Configure the"
                 " optimizer that it comes from, or take only the weights of that run: load_from, with resume=False."
             )
+        self._resumed_group = state_dict.get("accumulated") if self._accumulative_counts > 1 else None
         if any(changes):
             message = f"Settings of {name} that have changed since the state was saved, and hold from here on:"
             print_log(f"{message} {told(changes)}.", logger="current")
+
+    def _parameters(self) -> list[torch.Tensor]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
 
     def _ends_group(self, count: int) -> bool:
         at_end = count == self._max_counts and self._iteration in (-1, count - 1)
@@ -255,15 +308,16 @@ class OptimWrapper:
                 " parameters that are trainable (requires_grad), without .detach(), .item() or torch.no_grad()?"
             )
 
-    def _clip_grad(self) -> None:
-        parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
-        if not parameters:
-            return
-        if self._clip_type == "norm":
-            norm = nn.utils.clip_grad_norm_(parameters, **self.clip_grad_kwargs)
+    def _clip_grad(self) -> torch.Tensor | None:
+        """Clip the gradients, and return their norm before, if it was computed."""
+        parameters = [p for p in self._parameters() if p.grad is not None]
+        if parameters and self._clip_type == "norm":
+            norm: torch.Tensor = nn.utils.clip_grad_norm_(parameters, **self.clip_grad_kwargs)
             self.message_hub.update_scalar("train/grad_norm", norm)
-        else:
+            return norm
+        if parameters:
             nn.utils.clip_grad_value_(parameters, **self.clip_grad_kwargs)
+        return None
 
 
 def _momentum(group: dict[str, Any]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,11 @@ class BaseTrainLoop(BaseLoop):
         self._pass = 0
         self._pass_begin = 0
         self._data_restored = False
+        # Of stretches of iterations the first, with the pass and its begin that hold from there on.
+        self._stretches: deque[tuple[int, int, int]] = deque(maxlen=1000)
         self._val_due = False
+        self.left_out: set[tuple[int, int]] = set()
+        """Batches that are passed over: the pass over the data, and the number in it, both from 0."""
         self.stop_training = False
         """Set it to end the run after the running iteration (iteration loop) or epoch (epoch loop)."""
         why = cannot_seek(self.dataloader)
@@ -138,6 +143,7 @@ class BaseTrainLoop(BaseLoop):
 
     def validate(self) -> None:
         """Run the validation loop, and go back to training."""
+        self._val_due = True  # a stop within abandons it, and the run that goes on begins with it
         if self.runner.val_loop is not None:
             self.runner.val_loop.run()
         self._val_due = False
@@ -147,22 +153,64 @@ class BaseTrainLoop(BaseLoop):
         """Yield what is left of the pass over the data in which the run stands, with the numbers in the pass."""
         done = self._iter - self._pass_begin
         restored, self._data_restored = self._data_restored, False
-        yield from enumerate(self.batches(self._pass, done, restored), done)
+        skipped = {number for number_of_pass, number in self.left_out if number_of_pass == self._pass}
+        self._stretches.append((self._iter, self._pass, self._pass_begin))
+        for number, batch in enumerate(self.batches(self._pass, done, restored), done):
+            if number in skipped:
+                self._pass_begin -= 1  # the pass goes on, and the iterations do not
+                self._stretches.append((self._iter, self._pass, self._pass_begin))
+            else:
+                yield number, batch
         check_any(self._iter - self._pass_begin, self.dataloader, "train_dataloader")
         self._pass, self._pass_begin = self._pass + 1, self._iter
+
+    def place_of_batch(self, iteration: int) -> tuple[int, int] | None:
+        """Return what an iteration was trained on: the pass over the data, and the number in it, both from 0.
+
+        None where this process has not trained on it, or very long ago.
+        """
+        for first, number_of_pass, begin in reversed(self._stretches):
+            if first <= iteration <= self._iter:
+                return number_of_pass, iteration - begin
+        return None
+
+    def left_out_ahead(self, passes: int) -> int:
+        """Return how many batches will be passed over in the rest of this pass over the data and in those behind it.
+
+        Args:
+            passes: The passes that are to come, with the one that is running.
+        """
+        here, end = (self._pass, self._iter - self._pass_begin), (self._pass + passes, 0)
+        return sum(here <= place < end for place in self.left_out)
+
+    def leave_out(self, place: tuple[int, int]) -> None:
+        """Pass over a batch from now on; the run goes back to a checkpoint from before it next.
+
+        It stays in the state of the loop: a state that is loaded later adds to those that are passed over. An epoch
+        with such a batch has an iteration less; a run that counts iterations takes the batch behind it.
+
+        Args:
+            place: The pass over the data, and the number in it, as from :meth:`place_of_batch`.
+        """
+        self.left_out.add(place)
+        self.stop_training = False  # what has asked for it lies ahead again
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the run will stand when the stage that is running, if any, is over.
 
         At the end of an iteration the hooks are called while ``iter`` does not count it yet; a checkpoint that one of
-        them saves does. It also says whether a validation was about to follow, which pass over the data is running
-        (``pass``), at which iteration that began (``pass_begin``), and what the data keeps by itself (``data``).
+        them saves does. It also says whether a validation was about to follow or is running (``val_due``), which pass
+        over the data is running (``pass``), at which iteration that began (``pass_begin``), what the data keeps by
+        itself (``data``), and which batches are passed over (``left_out``).
         """
         running = self.runner.running_stages
         epoch = self._epoch + ("after_train_epoch" in running)
         iteration = self._iter + ("after_train_iter" in running)
         ending = "after_train_epoch" if self.by_epoch else "after_train_iter"
-        due = ending in running and self.should_validate(epoch, iteration)
+        if ending in running:
+            due = self.should_validate(epoch, iteration)
+        else:
+            due = self._val_due and not {"after_val_epoch", "after_val"} & set(running)
         return {
             "epoch": epoch,
             "iter": iteration,
@@ -171,6 +219,7 @@ class BaseTrainLoop(BaseLoop):
             "pass_begin": self._pass_begin,
             "num_batches": self.num_batches,
             "data": loader_state(self.dataloader),
+            "left_out": [list(place) for place in sorted(self.left_out)],
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -186,6 +235,8 @@ class BaseTrainLoop(BaseLoop):
             self._pass, done = place_of(self.dataloader, self._iter)
             self._pass_begin = self._iter - done
         self._data_restored = load_loader_state(self.dataloader, state_dict.get("data"))
+        self._stretches.clear()
+        self.left_out.update((number_of_pass, number) for number_of_pass, number in state_dict.get("left_out", ()))
 
 
 def check_any(batches: int, dataloader: DataLoader[Any], name: str) -> None:

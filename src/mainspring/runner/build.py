@@ -50,6 +50,7 @@ __all__ = [
 
 DEFAULT_HOOKS: dict[str, dict[str, Any]] = {
     "runtime_info": {"type": "RuntimeInfoHook"},
+    "bad_numbers": {"type": "BadNumbersHook"},
     "timer": {"type": "IterTimerHook"},
     "sampler_seed": {"type": "DistSamplerSeedHook"},
     "logger": {"type": "LoggerHook"},
@@ -197,10 +198,13 @@ def build_param_schedulers(optim_wrapper: OptimWrapper, cfg: Any, loop: BaseTrai
     built = []
     for index, one in enumerate(schedules):
         if isinstance(one, Mapping):
-            end = loop.max_epochs if one.get("by_epoch", True) else loop.max_iters
-            one = PARAM_SCHEDULERS.build(
-                one, default_args={"optimizer": optim_wrapper, "epoch_length": loop.num_batches, "end": end}
-            )
+            defaults = {"optimizer": optim_wrapper, "epoch_length": loop.num_batches}
+            kind = one.get("type")
+            kind = PARAM_SCHEDULERS.get(kind) if isinstance(kind, str) else kind
+            # What watches validations goes on behind the last: it matters to a run that is made longer.
+            if not getattr(kind, "need_val_args", False):
+                defaults["end"] = loop.max_epochs if one.get("by_epoch", True) else loop.max_iters
+            one = PARAM_SCHEDULERS.build(one, default_args=defaults)
         if not (callable(getattr(one, "step", None)) and hasattr(one, "by_epoch")):
             raise TypeError(
                 f"param_scheduler[{index}] must be a parameter scheduler or a config dict of one, but it is {one!r}"
@@ -214,7 +218,8 @@ def build_param_schedulers(optim_wrapper: OptimWrapper, cfg: Any, loop: BaseTrai
                 " so that it would change nothing. Make it from the one that is passed as optim_wrapper, or give its"
                 " config dict."
             )
-        if one.by_epoch and isinstance(loop, IterBasedTrainLoop):
+        watches = getattr(one, "need_val_args", False) and getattr(one, "begin", 0) == 0
+        if one.by_epoch and not watches and isinstance(loop, IterBasedTrainLoop):
             print_log(
                 f"param_scheduler[{index}] ({type(one).__name__}) counts epochs, but training counts iterations, so it"
                 " never advances. Write it with by_epoch=False, in iterations.",

@@ -31,6 +31,8 @@ class Environment:
     diff_rank_seed: bool
     deterministic: bool
     sample_seeding: bool
+    running_streams: bool
+    saves_on_usr1: bool
     device: torch.device
     launcher: str
     rank: int
@@ -69,6 +71,8 @@ class Environment:
             diff_rank_seed=random_options.diff_rank_seed,
             deterministic=random_options.deterministic,
             sample_seeding=random_options.sample_seeding,
+            running_streams=random_options.running_streams,
+            saves_on_usr1=options.on_usr1 == "save",
             device=usable_device(options.device, "env_cfg.device") if options.device else get_device(),
             launcher=launcher,
             rank=rank,

@@ -95,6 +95,11 @@ class RunFacts(ABC):
         return self.env.sample_seeding
 
     @property
+    def running_streams(self) -> bool:
+        """Whether the steps draw from generators that run on from one step to the next."""
+        return self.env.running_streams
+
+    @property
     def device(self) -> torch.device:
         """Where the model was put."""
         return self.env.device

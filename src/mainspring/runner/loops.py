@@ -107,7 +107,8 @@ class EpochBasedTrainLoop(BaseTrainLoop):
                 f"An epoch had {before} batches and has {now} now: the run goes on with the next epoch, in another"
                 " order of the data, and what counts iterations (schedules, logs) counts those of both lengths."
             )
-        self._max_iters = self._pass_begin + (self._max_epochs - self._epoch) * now
+        epochs = self._max_epochs - self._epoch
+        self._max_iters = self._pass_begin + epochs * now - self.left_out_ahead(epochs)
 
     def should_validate(self, epoch: int, iteration: int) -> bool:
         """Whether a validation follows when so many epochs are finished."""

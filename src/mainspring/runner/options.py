@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 __all__ = ["AutoScaleLR", "EnvCfg", "Randomness"]
 
@@ -23,6 +23,10 @@ class Randomness:
     sample_seeding: bool = True
     """Whether each sample's augmentation follows from the seed and its place in the stream, whatever the number of
     workers and wherever a run was stopped. Otherwise data sets draw from generators that run on, as in plain torch."""
+    running_streams: bool = False
+    """Whether the steps (dropout, noise, MixUp) draw from generators that run on from one step to the next, their
+    states saved in checkpoints. Otherwise the generators are set at each step from seed and iteration, which is
+    cheaper."""
 
     def __post_init__(self) -> None:
         if self.seed is not None and not 0 <= self.seed < 2**64:
@@ -43,6 +47,9 @@ class EnvCfg:
     """The number of files that the process may hold open, where the system allows it."""
     device: str | None = None
     """The device to train on, such as ``'cpu'`` or ``'cuda:1'``; by default the machine's accelerator."""
+    on_usr1: Literal["stop", "save"] = "stop"
+    """What the signal SIGUSR1, which some job schedulers send ahead of the end, does in training: ``'stop'`` saves and
+    ends the run, ``'save'`` saves and goes on."""
 
 
 @dataclass(frozen=True)

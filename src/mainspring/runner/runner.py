@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -12,20 +13,24 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import torch
 from torch import nn
 
-from ..checkpoint import find_latest_checkpoint, load_weights, save_checkpoint
+from ..checkpoint import CheckpointWriter, load_weights
 from ..dataset import build_dataloader
-from ..hooks import Hook
+from ..hooks import Hook, RunningStreamsHook
+from ..hooks.bad_number_error import name_of_places
+from ..hooks.bad_numbers_hook import RollBack
 from ..logging import MessageHub, MMLogger
 from ..model import BaseModule
 from ..optim import build_optim_wrapper
 from ..optim.scheduler.chain import scale_parameter
 from ..registry import RUNNERS, DefaultScope, init_default_scope
-from ..utils import check_type, display_path, nearest, options_from, require_local
+from ..utils import DirectoryLock, check_type, display_path, nearest, options_from, require_local
 from . import build, state
+from .earlier import checkpoint_folders, starting_point
 from .environment import Environment
 from .facts import RunFacts
-from .interrupt import Interrupt
+from .fingerprint import check_allowed
 from .options import AutoScaleLR
+from .signals import Signals, Stopped
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -72,9 +77,9 @@ class Runner(RunFacts):
         custom_hooks: More hooks.
         data_preprocessor: The model's data preprocessor, used when the model's config names none.
         load_from: A checkpoint from which the weights are taken before anything is run.
-        resume: True or ``'auto'`` goes on from the newest checkpoint in ``work_dir``, or begins where there is none.
-            With True, ``load_from`` names the checkpoint to go on from; with ``'auto'``, it gives the weights for a
-            beginning.
+        resume: True or ``'auto'`` goes on from the newest whole checkpoint in ``work_dir``, or begins where there
+            is none. With True, ``load_from`` names the checkpoint to go on from; with ``'auto'``, it gives the weights
+            for a beginning.
         launcher: ``'none'``.
         env_cfg: See :class:`~mainspring.runner.options.EnvCfg`.
         log_processor: How log lines are made.
@@ -84,6 +89,9 @@ class Runner(RunFacts):
         randomness: ``dict(seed=0, deterministic=False)``: the same seed gives the same run.
         experiment_name: The name of the run; by default it is made from the time.
         cfg: The whole configuration, kept with checkpoints.
+        allow_changed: What a resumed run may have changed, though it moves the order of the data, such as
+            ``['batch_size']``; the error that such a change is otherwise names it.
+        trust: Read ``load_from`` even if it holds objects that are not plain, which RUNS CODE that the file names.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -119,6 +127,8 @@ class Runner(RunFacts):
         randomness: Cfg | None = None,
         experiment_name: str | None = None,
         cfg: Cfg | None = None,
+        allow_changed: Sequence[str] = (),
+        trust: bool = False,
     ) -> None:
         self._given: dict[str, Any] = {
             "train_dataloader": train_dataloader,
@@ -139,14 +149,18 @@ class Runner(RunFacts):
             ("default_scope", default_scope, str),
             ("experiment_name", experiment_name, str | None),
             ("cfg", cfg, Mapping | None),
+            ("trust", trust, bool),
         ):
             check_type(value, kind, name)
         self._auto_scale_lr = (
             None if auto_scale_lr is None else options_from(AutoScaleLR, auto_scale_lr, "auto_scale_lr")
         )
-        self._load_from, self._resume_from = _starting_point(work_dir, load_from, resume)
-        self._earlier_run = state.EarlierRun(self._resume_from)
-        self._interrupt = Interrupt()
+        self.allow_changed = check_allowed(allow_changed)
+        self._trust = trust
+        self.checkpoint_folders = checkpoint_folders(work_dir, default_hooks, custom_hooks)
+        """Where checkpoints of the run may lie, the work directory first."""
+        self._load_from, self._earlier_run = starting_point(self.checkpoint_folders, load_from, resume)
+        self._signals = Signals()
         self.by_epoch = build.counts_epochs(train_cfg)
         self._has_weights = False
         self._has_begun = False
@@ -163,6 +177,10 @@ class Runner(RunFacts):
         self.log_processor = self.build_log_processor(log_processor)
         self.visualizer = self.build_visualizer(visualizer)
         self._hooks = build.build_hooks(default_hooks, custom_hooks, self.by_epoch)
+        if self.running_streams:
+            self._hooks.register(RunningStreamsHook())
+        self.checkpoint_writer = CheckpointWriter()
+        """Writes checkpoints while training goes on."""
 
         self.env.seed_initialisation()
         self.model = self.build_model(model, data_preprocessor)
@@ -277,6 +295,12 @@ class Runner(RunFacts):
         return self._hooks.running
 
     @property
+    def place(self) -> tuple[int, bool]:
+        """The iterations that are finished when the stage that is running is over, and whether a validation is due."""
+        place = state.position(self)
+        return place["iter"], place.get("val_due", False)
+
+    @property
     def model_name(self) -> str:
         """The class of the model."""
         return type(self.model).__name__
@@ -288,7 +312,9 @@ class Runner(RunFacts):
 
         Raises:
             RuntimeError: The runner was given nothing to train with.
-            SystemExit: The run was stopped by Ctrl-C; the code is 130.
+            SystemExit: The run was stopped by a signal and has saved a checkpoint; the code is 130 after Ctrl-C, 143
+                after SIGTERM, and 128 plus its number, 138 on Linux, after SIGUSR1.
+            DirectoryInUse: Another run trains in the work directory.
         """
         loop = _of(self.train_loop, "train")
         _require_step(self.model, "train_step", "train")
@@ -298,16 +324,31 @@ class Runner(RunFacts):
 
         def run() -> nn.Module:
             state.say_if_finished(self)
-            self.optim_wrapper.initialize_count_status(self.model, self.iter, self.max_iters)
-            self.is_training = True
-            try:
-                loop.run()
-            finally:
-                self.is_training = False
-            return self.model
+            while True:
+                self.optim_wrapper.initialize_count_status(self.model, self.iter, self.max_iters)
+                self.is_training = True
+                try:
+                    loop.run()
+                    return self.model
+                except RollBack as found:
+                    self._go_back(loop, found)
+                finally:
+                    self.is_training = False
 
         model: nn.Module = self._run(run, training=True)
         return model
+
+    def _go_back(self, loop: BaseTrainLoop, found: RollBack) -> None:
+        """Bring the run to the last checkpoint, and let it leave out what was bad."""
+        checkpoint = found.checkpoint or self._earlier_run.filename
+        if checkpoint is None:
+            raise found.error from found
+        loop.leave_out(found.place)
+        self.logger.warning(
+            f"{found} Going back to {display_path(checkpoint)!r}, time {len(loop.left_out)} of at most {found.limit};"
+            f" from now on without {name_of_places((found.place,))} over the data."
+        )
+        self.resume(checkpoint)
 
     def val(self) -> dict[str, float]:
         """Validate, and return the metrics by name.
@@ -334,25 +375,46 @@ class Runner(RunFacts):
     def _run(self, run: Callable[[], Any], training: bool = False) -> Any:
         for shared in (self.logger, self.message_hub, self.visualizer):
             shared.make_current()  # another runner may have been made since
-        with Interrupt() as self._interrupt, DefaultScope.overwrite_default_scope(self.default_scope):
+        lock = DirectoryLock(self.work_dir) if training and self.rank == 0 else nullcontext()
+        signals = Signals(training, self.env.saves_on_usr1)
+        with lock, signals as self._signals, DefaultScope.overwrite_default_scope(self.default_scope):
             try:
-                self.call_hook("before_run")
-                self.load_or_resume(training)
-                result = run()
-                self.call_hook("after_run")
-                return result
+                result = self._run_stages(run, training)
+                if signals.number is None:
+                    return result
+                raise SystemExit(signals.exit_code)  # it came when all was done
             except BaseException as error:
-                if not self._interrupt.pressed and not isinstance(error, KeyboardInterrupt):
+                # What is raised after a first signal is an error like any other; after a second one it may be anything.
+                if signals.number is None or (isinstance(error, Exception) and not signals.at_once):
                     raise
-                self._interrupt.close()
-                self._hooks.close()
-                self.logger.warning(state.where_it_stopped(self, training))
-                raise SystemExit(130) from error
+                self.logger.warning(state.where_it_stopped(self, signals.name, training))
+                raise SystemExit(signals.exit_code) from error
             finally:
-                self._interrupt.close()
-                self._hooks.close()
                 self.visualizer.close()
                 self.logger.close_file()
+
+    def _run_stages(self, run: Callable[[], Any], training: bool) -> Any:
+        try:
+            self.call_hook("before_run")
+            self.load_or_resume(training)
+            result = run()
+            self.call_hook("after_run")
+            self.checkpoint_writer.wait()
+            return result
+        except Stopped:
+            try:
+                self._hooks.stop(self)
+            except RollBack as found:  # the run that goes on from the last checkpoint will find it again
+                self.logger.warning(f"{found} No checkpoint is saved after it.")
+            self.checkpoint_writer.wait()
+            raise
+        finally:
+            self._signals.close()
+            self._hooks.close()
+            try:
+                self.checkpoint_writer.close()
+            except Exception as error:  # it must not hide what ends the run
+                self.logger.error(f"{type(error).__name__}: {error}")
 
     def register_hook(self, hook: Hook | Cfg, priority: int | str | None = None) -> None:
         """Add a hook, behind those of the same priority.
@@ -365,8 +427,15 @@ class Runner(RunFacts):
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call the hooks that act at a stage."""
-        self._interrupt.check()
+        if self._signals.noted:
+            self._heed_signals(fn_name)
         self._hooks.call(fn_name, self, **kwargs)
+
+    def _heed_signals(self, stage: str) -> None:
+        self._signals.check(stage)
+        if self._signals.takes_save(stage):
+            self._hooks.stop(self)
+            self.logger.info(f"Saved a checkpoint at iteration {self.iter}, as SIGUSR1 asked.")
 
     # Checkpoints.
 
@@ -378,11 +447,13 @@ class Runner(RunFacts):
         """
         if training and not self._has_begun:
             self._has_begun = True
-            if self._resume_from is not None:
-                self.resume(self._resume_from)
+            for damaged in self._earlier_run.passed_over:
+                self.logger.warning(f"{damaged} It is passed over.")
+            if self._earlier_run.filename is not None:
+                self.resume(self._earlier_run.filename)
                 return
-            state.begin_anew(self)
-        weights = self._resume_from or self._load_from
+            self.visualizer.set_aside()
+        weights = self._earlier_run.filename or self._load_from
         if weights is not None and not self._has_weights:
             self.load_checkpoint(weights)
         self._has_weights = True
@@ -398,7 +469,8 @@ class Runner(RunFacts):
 
         The arguments are those of :func:`mainspring.checkpoint.load_checkpoint`.
         """
-        checkpoint = self._earlier_run.take(filename, map_location)
+        self.checkpoint_writer.wait()
+        checkpoint = self._earlier_run.take(filename, map_location, self._trust)
         if self._given["train_cfg"] is not None:
             _ = self._initialised  # whoever loads first: the initial weights come before the loaded ones
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
@@ -442,6 +514,9 @@ class Runner(RunFacts):
         meta: Cfg | None = None,
         by_epoch: bool = True,
         backend_args: Cfg | None = None,
+        *,
+        wait: bool = True,
+        then: Callable[[], None] | None = None,
     ) -> None:
         """Write a checkpoint of the run as it stands, or will when the stage that is running is over.
 
@@ -454,6 +529,9 @@ class Runner(RunFacts):
             meta: More entries of ``meta``.
             by_epoch: Accepted for compatibility: the position is known without it.
             backend_args: None, or ``dict(backend='local')``: files go to local directories.
+            wait: Return when the file stands under its name. Otherwise training goes on while a copy is written; an
+                error then is raised in the next iteration, or at the end.
+            then: Called when the file stands, in the thread that writes; it must neither log nor wait.
 
         Raises:
             ValueError: ``out_dir`` or ``backend_args`` names another place.
@@ -462,7 +540,7 @@ class Runner(RunFacts):
         checkpoint = state.collect(self, save_optimizer, save_param_scheduler, meta or {})
         self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
         if self.rank == 0:
-            save_checkpoint(checkpoint, Path(out_dir) / filename)
+            self.checkpoint_writer.save(checkpoint, Path(out_dir) / filename, then, wait=wait)
 
     # How each part is built; a subclass may build one in another way.
 
@@ -593,22 +671,6 @@ def _require_step(model: nn.Module, step: str, purpose: str) -> None:
             f"To {purpose}, the model needs a method {step}, which {type(model).__name__} does not have. Let it inherit"
             " from mainspring.BaseModel, which has all the steps."
         )
-
-
-def _starting_point(
-    work_dir: str | os.PathLike[str], load_from: str | os.PathLike[str] | None, resume: bool | str
-) -> tuple[str | None, str | None]:
-    """Return the checkpoint to take weights from, and the one to go on from; at most one is not None."""
-    if not isinstance(resume, bool) and resume != "auto":
-        raise ValueError(
-            f"resume must be True, False or 'auto', but it is {resume!r}. To go on from a certain checkpoint, name it"
-            " in load_from, and pass resume=True."
-        )
-    weights = None if load_from is None else os.fspath(load_from)
-    if resume is True and weights is not None:
-        return None, weights
-    latest = find_latest_checkpoint(work_dir) if resume else None
-    return (None, latest) if latest is not None else (weights, None)
 
 
 def _free_name(name: str) -> str:

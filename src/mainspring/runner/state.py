@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import pprint
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .._version import __version__
-from ..checkpoint import CheckpointError, find_latest_checkpoint, read_checkpoint, weights_to_cpu
+from ..checkpoint import CheckpointError, find_latest_checkpoint
+from ..hooks import overrides
 from ..utils import display_path, to_plain
 from .base_loop import BaseTrainLoop
+from .fingerprint import check_fingerprint, environment_facts, fingerprint, told_environment
 
 if TYPE_CHECKING:
     from ..logging import MMLogger
     from .runner import Runner
 
-__all__ = ["EarlierRun", "begin_anew", "collect", "plain_metainfo", "restore", "say_if_finished", "where_it_stopped"]
+__all__ = ["collect", "plain_metainfo", "position", "restore", "say_if_finished", "where_it_stopped"]
 
 
 def collect(
@@ -38,30 +38,35 @@ def collect(
     ``message_hub``      scalars and runtime information
     ``train_loop``       the position of the run
     ``hooks``            what hooks keep, by class name
+    ``fingerprint``      what must not change unseen when a run goes on
     ===================  ==========================================================================
+
+    The tensors are those of the run, not copies.
     """
     checkpoint: dict[str, Any] = {
-        "state_dict": weights_to_cpu(runner.model.state_dict()),
+        "state_dict": runner.model.state_dict(),
         "message_hub": runner.message_hub.state_dict(),
         "hooks": {name: hook.state_dict() for name, hook in _named_hooks(runner)},
     }
-    position: dict[str, Any] = {"epoch": 0, "iter": 0}
+    place: dict[str, Any] = {"epoch": 0, "iter": 0}
     dataset_meta: Any = None
     if runner.train_loop is not None:
-        position = checkpoint["train_loop"] = _position(runner)
+        place = checkpoint["train_loop"] = position(runner)
+        checkpoint["fingerprint"] = fingerprint(runner, save_optimizer)
         dataset_meta = runner._dataset_meta
         if save_optimizer:
             checkpoint["optimizer"] = runner.optim_wrapper.state_dict()
         if save_param_scheduler:
             checkpoint["param_schedulers"] = [schedule.state_dict() for schedule in runner.param_schedulers]
     checkpoint["meta"] = {
-        "epoch": position["epoch"],
-        "iter": position["iter"],
+        "epoch": place["epoch"],
+        "iter": place["iter"],
         "seed": runner.seed,
         "experiment_name": runner.experiment_name,
         "time": time.strftime("%Y-%m-%d %H:%M:%S"),
         "mainspring_version": __version__,
         "torch_version": torch.__version__,
+        "environment": environment_facts(runner),
         "dataset_meta": dataset_meta,
         "cfg": pprint.pformat(dict(runner.cfg), sort_dicts=False) if runner.cfg else "",
         **meta,
@@ -80,16 +85,28 @@ def restore(
     if runner.train_loop is None:
         raise RuntimeError("This runner was given no train_cfg, so there is no training to resume.")
     meta = checkpoint.get("meta", {})
-    position = checkpoint.get("train_loop", meta)
+    place = checkpoint.get("train_loop", meta)
     needed = ["optimizer"] if resume_optimizer else []
     needed += ["param_schedulers"] if resume_param_scheduler and runner.param_schedulers else []
     missing = [key for key in needed if key not in checkpoint]
-    if missing or not {"epoch", "iter"} <= position.keys():
+    if missing or not {"epoch", "iter"} <= place.keys():
         raise CheckpointError(
             f"{filename!r} holds no {' and no '.join(missing) or 'position of a run'}, so no run can go on from it."
             " To take only its weights, pass it as load_from, with resume=False."
         )
-    _go_to(runner, position)
+    if "ema_state_dict" in checkpoint and not any(overrides(hook, "after_load_checkpoint") for hook in runner.hooks):
+        raise CheckpointError(
+            f"{filename!r} was saved by a run with an EMAHook: its weights are averages, and the trained ones stand"
+            " apart from them. Configure the EMAHook to go on, or pass the file as load_from, with resume=False, to"
+            " begin with the averages."
+        )
+    changes = check_fingerprint(
+        checkpoint.get("fingerprint", {"seed": meta.get("seed")}),
+        fingerprint(runner, resume_optimizer),
+        runner.allow_changed,
+        filename,
+    )
+    _go_to(runner, place)
     if resume_optimizer:
         runner.optim_wrapper.load_state_dict(checkpoint["optimizer"])
     if resume_param_scheduler:
@@ -101,17 +118,19 @@ def restore(
             )
         for schedule, progress in zip(runner.param_schedulers, schedules, strict=True):
             schedule.load_state_dict(progress)
-    runner.visualizer.rewind(runner.iter, validated=not position.get("val_due", False))
+    # Within an epoch, were it behind its last iteration, the validation that follows the epoch is still to come.
+    within_epoch = runner.by_epoch and place.get("pass_begin", runner.iter) < runner.iter
+    runner.visualizer.rewind(runner.iter, validated=not (within_epoch or place.get("val_due", False)))
     runner.message_hub.load_state_dict(checkpoint.get("message_hub", {}))
     saved = checkpoint.get("hooks", {})
     for name, hook in _named_hooks(runner):
         if name in saved:
             hook.load_state_dict(saved[name])
-    if meta.get("seed", runner.seed) != runner.seed:
-        runner.logger.warning(
-            f"The seed was {meta['seed']} when {filename!r} was saved and is {runner.seed} now: data order and"
-            " augmentation change from here on."
-        )
+    if changes:
+        runner.logger.warning(f"Changed since {display_path(filename)!r} was saved, as allowed: {'; '.join(changes)}")
+    told = told_environment(meta.get("environment", {}), environment_facts(runner))
+    if told:
+        runner.logger.warning(f"Results will not be bit for bit those of one undisturbed run: {told}")
     runner.logger.info(f"Resumed from {display_path(filename)!r}: epoch {runner.epoch}, iteration {runner.iter}")
 
 
@@ -122,18 +141,19 @@ def say_if_finished(runner: Runner) -> None:
         runner.logger.info(f"This run is finished already: {_progress(runner)}. To go on, raise {limit}.")
 
 
-def _position(runner: Runner) -> dict[str, Any]:
+def position(runner: Runner) -> dict[str, Any]:
+    """Return where the run stands, or will when the stage that is running is over."""
     if isinstance(runner.train_loop, BaseTrainLoop):
         return runner.train_loop.state_dict()
     return {"epoch": runner.epoch, "iter": runner.iter}  # a user's loop may be any BaseLoop
 
 
-def _go_to(runner: Runner, position: Mapping[str, Any]) -> None:
+def _go_to(runner: Runner, place: Mapping[str, Any]) -> None:
     loop: Any = runner.train_loop
     if isinstance(loop, BaseTrainLoop):
-        loop.load_state_dict(position)
+        loop.load_state_dict(place)
     else:
-        loop._epoch, loop._iter = position["epoch"], position["iter"]  # where every such loop keeps them
+        loop._epoch, loop._iter = place["epoch"], place["iter"]  # where every such loop keeps them
 
 
 def _named_hooks(runner: Runner) -> list[tuple[str, Any]]:
@@ -154,29 +174,6 @@ def _progress(runner: Runner) -> str:
     return f"{runner.iter} of {runner.max_iters} iterations are done"
 
 
-class EarlierRun:
-    """The checkpoint that a run goes on from: read once, though the seed is asked for long before the rest."""
-
-    def __init__(self, filename: str | None) -> None:
-        self.filename = filename
-        self._content: dict[str, Any] | None = None
-
-    def seed(self) -> int | None:
-        """Return the seed of the run that wrote it, or None where there is none."""
-        if self.filename is None:
-            return None
-        self._content = read_checkpoint(self.filename)
-        seed = self._content.get("meta", {}).get("seed")
-        return seed if isinstance(seed, int) else None
-
-    def take(self, filename: str | os.PathLike[str], map_location: Any) -> dict[str, Any]:
-        """Return the content of a checkpoint: what was read for the seed, which is forgotten, or else of the file."""
-        content, self._content = self._content, None
-        if content is None or os.fspath(filename) != self.filename or map_location != "cpu":
-            return read_checkpoint(filename, map_location)
-        return content
-
-
 def plain_metainfo(dataset: Any, logger: MMLogger) -> Any:
     """Return the ``metainfo`` of a data set as far as it can be saved; one warning names what cannot."""
     metainfo = getattr(dataset, "metainfo", None)
@@ -193,25 +190,12 @@ def plain_metainfo(dataset: Any, logger: MMLogger) -> Any:
     return saved if isinstance(metainfo, Mapping) else saved.get("metainfo")
 
 
-def begin_anew(runner: Runner) -> None:
-    """Set aside the scalars of an earlier run in the directory, and say so if it has left checkpoints."""
-    runner.visualizer.set_aside()
-    earlier = find_latest_checkpoint(runner.work_dir)
-    if earlier is not None:
-        where = display_path(runner.work_dir)
-        runner.logger.warning(
-            f"{where!r} holds checkpoints of an earlier run, the newest {Path(earlier).name!r}. This run"
-            " begins anew and will replace those of the same name. To go on instead, pass resume='auto'; to keep them,"
-            " choose another work_dir."
-        )
-
-
-def where_it_stopped(runner: Runner, training: bool) -> str:
-    """Return the last line of a run that was interrupted."""
+def where_it_stopped(runner: Runner, cause: str, training: bool) -> str:
+    """Return the last line of a run that was stopped from outside."""
     if not training:
-        return "Stopped by Ctrl-C."
-    text = f"Stopped by Ctrl-C after iteration {runner.iter} of {runner.max_iters}"
-    latest = find_latest_checkpoint(runner.work_dir)
+        return f"Stopped by {cause}."
+    text = f"Stopped by {cause} after iteration {runner.iter} of {runner.max_iters}"
+    latest = find_latest_checkpoint(*runner.checkpoint_folders)
     if latest is None:
         return f"{text}, before the first checkpoint."
     return f"{text}. The same run with resume='auto' goes on from {display_path(latest)}"

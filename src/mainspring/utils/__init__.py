@@ -4,14 +4,17 @@ from .describe import describe
 from .files import atomic_write, display_path
 from .imports import require
 from .local import require_local
+from .lock import DirectoryInUse, DirectoryLock
 from .manager import ManagerMixin
 from .names import did_you_mean, nearest
 from .nested import apply_to, rebuilt_mapping, rebuilt_sequence, takes_non_blocking
 from .options import check_type, options_from
 from .plain import to_plain
-from .random import Stream, mix, seed_generators, step_seeder
+from .random import Stream, generator_states, mix, seed_generators, set_generator_states, step_seeder
 
 __all__ = [
+    "DirectoryInUse",
+    "DirectoryLock",
     "ManagerMixin",
     "Stream",
     "apply_to",
@@ -20,6 +23,7 @@ __all__ = [
     "describe",
     "did_you_mean",
     "display_path",
+    "generator_states",
     "mix",
     "nearest",
     "options_from",
@@ -28,6 +32,7 @@ __all__ = [
     "require",
     "require_local",
     "seed_generators",
+    "set_generator_states",
     "step_seeder",
     "takes_non_blocking",
     "to_plain",

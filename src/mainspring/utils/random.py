@@ -7,13 +7,14 @@ A generator's state never needs to be saved when it can be set from where one is
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["Stream", "mix", "seed_generators", "step_seeder"]
+__all__ = ["Stream", "generator_states", "mix", "seed_generators", "set_generator_states", "step_seeder"]
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -32,6 +33,8 @@ class Stream(IntEnum):
     """A training step: ``(seed, rank, iteration)``."""
     EVALUATION = 4
     """Validation and test: ``(seed, rank, iteration of the run, batch)``; the seed of their data: ``(seed,)``."""
+    EPOCH = 5
+    """What hooks draw when an epoch begins: ``(seed, epoch)``."""
 
 
 def mix(*words: int) -> int:
@@ -87,6 +90,30 @@ def step_seeder(stream: Stream, seed: int, rank: int, device: torch.device) -> C
             seed_device(mixed)
 
     return seed_step
+
+
+def generator_states(device: torch.device) -> dict[str, Any]:
+    """Return the states of the global generators of Python, NumPy and torch, and of this device's, as plain values."""
+    name, words, *rest = np.random.get_state(legacy=True)
+    states = {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(np.asarray(words, dtype=np.uint32).copy()), *rest),
+        "torch": torch.default_generator.get_state(),
+    }
+    if device.type not in ("cpu", "meta"):
+        states["device"] = _device_generator(device).get_state()
+    return states
+
+
+def set_generator_states(states: Mapping[str, Any], device: torch.device) -> None:
+    """Bring the generators to the states that :func:`generator_states` returned."""
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(words), gauss))
+    name, numbers, *rest = states["numpy"]
+    np.random.set_state((name, numbers.numpy(), *rest))
+    torch.default_generator.set_state(states["torch"])
+    if "device" in states and device.type not in ("cpu", "meta"):
+        _device_generator(device).set_state(states["device"])
 
 
 def _for_numpy(seed: int) -> int:

@@ -1,4 +1,4 @@
-"""Ctrl-C at awkward moments: a process group that is interrupted as a terminal does it."""
+"""Signals at awkward moments: a process group that is stopped as a terminal or a job scheduler does it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.runner.interrupt import Interrupt
+from mainspring.runner.signals import Signals, Stopped
 
 PROGRAM = '''
 import os, signal, sys, threading, time
@@ -127,20 +127,68 @@ def test_it_ends_in_order(tmp_path: Path, case: str) -> None:
     assert is_gone(process.pid, within=20 if case == "StartingWorkers" else 1)
 
 
-def test_the_handler_is_that_of_before_again() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), Interrupt() as interrupt:
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+@pytest.mark.parametrize("number", HANDLED)
+def test_the_handlers_are_those_of_before_again(number: int) -> None:
+    before = signal.getsignal(number)
+    with Signals(training=True) as signals:
+        signal.raise_signal(number)
+    assert signals.number == number
+    assert signals.exit_code == 128 + number
+    assert signal.getsignal(number) is before
+
+
+def test_the_first_signal_in_training_is_heeded_between_two_iterations() -> None:
+    with Signals(training=True) as signals:
+        signal.raise_signal(signal.SIGTERM)
+        assert signals.noted
+        signals.check("after_train_iter")
+        signals.check("before_save_checkpoint")
+        with pytest.raises(Stopped):
+            signals.check("before_train_iter")
+
+
+def test_a_second_ctrl_c_comes_at_once() -> None:
+    with Signals(training=True) as signals:
         signal.raise_signal(signal.SIGINT)
-    assert interrupt.pressed
-    assert signal.getsignal(signal.SIGINT) is before
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):  # as if that exception had been dropped
+            signals.check("after_train_iter")
 
 
-def test_another_thread_leaves_the_handler_alone() -> None:
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_outside_training_the_first_comes_at_once(number: int, error: type[BaseException]) -> None:
+    with Signals() as signals, pytest.raises(error):
+        signal.raise_signal(number)
+    assert signals.at_once
+
+
+def test_usr1_may_ask_for_a_checkpoint_only() -> None:
+    with Signals(training=True, saves_on_usr1=True) as signals:
+        signal.raise_signal(signal.SIGUSR1)
+        assert signals.number is None
+        assert not signals.takes_save("before_val_iter")
+        assert signals.takes_save("before_train_iter")
+        assert not signals.takes_save("before_train_iter")
+        assert not signals.noted
+
+
+def test_while_the_run_is_closed_ctrl_c_does_nothing() -> None:
+    with Signals(training=True) as signals:
+        signals.close()
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_another_thread_leaves_the_handlers_alone() -> None:
     before = signal.getsignal(signal.SIGINT)
     seen = []
 
     def run() -> None:
-        with Interrupt():
+        with Signals():
             seen.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=run)

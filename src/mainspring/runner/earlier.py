@@ -1,0 +1,99 @@
+"""The checkpoint that a run goes on from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint import CheckpointError, read_checkpoint, run_checkpoints, verify_checkpoint
+from ..utils import display_path
+
+__all__ = ["EarlierRun", "checkpoint_folders", "starting_point"]
+
+
+class EarlierRun:
+    """The checkpoint that a run goes on from: read once, though the seed is asked for long before the rest.
+
+    Args:
+        filename: The file, or None where the run begins anew.
+        passed_over: What to tell the user of newer files that are damaged.
+    """
+
+    def __init__(self, filename: str | None, passed_over: Sequence[str] = ()) -> None:
+        self.filename = filename
+        self.passed_over = list(passed_over)
+        self._content: dict[str, Any] | None = None
+
+    def seed(self) -> int | None:
+        """Return the seed of the run that wrote it, or None where there is none."""
+        if self.filename is None:
+            return None
+        self._content = read_checkpoint(self.filename)
+        seed = self._content.get("meta", {}).get("seed")
+        return seed if isinstance(seed, int) else None
+
+    def take(self, filename: str | os.PathLike[str], map_location: Any, trust: bool) -> dict[str, Any]:
+        """Return the content of a checkpoint: what was read for the seed, which is forgotten, or else of the file."""
+        content, self._content = self._content, None
+        if content is None or os.fspath(filename) != self.filename or map_location != "cpu":
+            return read_checkpoint(filename, map_location, trust=trust)
+        return content
+
+
+def starting_point(
+    folders: Sequence[Path], load_from: str | os.PathLike[str] | None, resume: bool | str
+) -> tuple[str | None, EarlierRun]:
+    """Return the checkpoint to take weights from, and the one to go on from; at most one of them is there.
+
+    Args:
+        folders: Where checkpoints of the run may lie, the work directory first.
+        load_from: As the runner got it.
+        resume: As the runner got it.
+
+    Raises:
+        CheckpointError: The folders hold checkpoints, but not one of them is whole.
+    """
+    if not isinstance(resume, bool) and resume != "auto":
+        raise ValueError(
+            f"resume must be True, False or 'auto', but it is {resume!r}. To go on from a certain checkpoint, name it"
+            " in load_from, and pass resume=True."
+        )
+    weights = None if load_from is None else os.fspath(load_from)
+    if resume is True and weights is not None:
+        return None, EarlierRun(weights)
+    if not resume:
+        return weights, EarlierRun(None)
+    damaged: list[str] = []
+    for file in run_checkpoints(*folders):
+        try:
+            verify_checkpoint(file)
+        except CheckpointError as error:
+            damaged.append(str(error))
+        else:
+            return None, EarlierRun(str(file), damaged)
+    if damaged:
+        raise CheckpointError(
+            f"Not one of the checkpoints in {display_path(folders[0])!r} is whole, so that no run can go on:"
+            f" {' '.join(damaged)} To begin anew, pass resume=False."
+        )
+    return weights, EarlierRun(None)
+
+
+def checkpoint_folders(
+    work_dir: str | os.PathLike[str], default_hooks: Mapping[str, Any] | None, custom_hooks: Sequence[Any] | None
+) -> list[Path]:
+    """Return the directories in which the hooks of a run keep checkpoints: the work directory, and any ``out_dir``.
+
+    The hooks are not built yet: what is wrong with them is said when they are.
+    """
+    directory = Path(work_dir).expanduser().absolute()
+    folders = [directory]
+    hooks = list(default_hooks.values()) if isinstance(default_hooks, Mapping) else []
+    hooks += custom_hooks if isinstance(custom_hooks, (list, tuple)) else []
+    for hook in hooks:
+        out_dir = hook.get("out_dir") if isinstance(hook, Mapping) else getattr(hook, "out_dir", None)
+        if isinstance(out_dir, str | os.PathLike):
+            folders.append(Path(out_dir) / directory.resolve().name)
+    return folders
