@@ -1,12 +1,14 @@
-# Two commands: `make demo` trains the example, `make test` checks everything.
-# Both make the virtual environment in .venv where it is missing.
+# `make demo` trains the example, `make test` checks everything, `make faults` kills and damages runs for an hour,
+# `make benchmarks` measures. All make the virtual environment in .venv where it is missing.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO_ARGS ?=
 
-.PHONY: demo test lint types unit clean
+FAULTS ?=
+
+.PHONY: demo test lint types unit faults benchmarks clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python examples/digits/train.py $(DEMO_ARGS)
@@ -23,6 +25,12 @@ types: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2
+
+faults: $(VENV)/.dev
+	$(BIN)/python tests/faults $(FAULTS)
+
+benchmarks: $(VENV)/.dev
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf $(VENV) work_dirs .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -138,11 +138,11 @@ def test_it_is_busy_until_all_is_done(writer, tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_no_thread_stays(writer, tmp_path):
-    threads = os.listdir("/proc/self/task")
+    before = set(os.listdir("/proc/self/task"))
     with Held(writer, tmp_path / "x.pth"):
-        assert len(os.listdir("/proc/self/task")) == len(threads) + 1
+        assert set(os.listdir("/proc/self/task")) - before
     writer.wait()
-    wait_until(lambda: os.listdir("/proc/self/task") == threads)
+    wait_until(lambda: set(os.listdir("/proc/self/task")) <= before)
 
 
 def test_a_relative_name_is_meant_where_the_run_is_now(writer, tmp_path, monkeypatch):
@@ -361,7 +361,7 @@ def then():
     open(pipe).read()
     open(file + ".followed", "w").close()
 writer = CheckpointWriter()
-writer.save({"w": torch.ones(1000)}, file, then)
+writer.save({"w": torch.ones(100_000)}, file, then)
 if way == "os._exit":
     os._exit(4)
 if way == "os.fork":

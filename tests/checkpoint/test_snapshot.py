@@ -1,3 +1,4 @@
+import re
 import sys
 from collections import OrderedDict
 from pathlib import Path
@@ -196,6 +197,19 @@ def test_cleared_memory_is_taken_again():
     assert buffers.nbytes == 0
     assert snapshot["w0"].tolist() == [10.0] * 10, "who has the snapshot keeps its memory"
     assert buffers.take(state_of(10)).state["w0"].tolist() == [10.0] * 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_forked_processes_do_not_get_the_memory():
+    snapshot = SnapshotBuffers().take(state_of(1_000_000)).state
+    flags = ""
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        place = re.match("([0-9a-f]+)-([0-9a-f]+) ", line)
+        if place:
+            within = int(place[1], 16) <= storage(snapshot["w0"]) < int(place[2], 16)
+        elif within and line.startswith("VmFlags:"):
+            flags = line
+    assert " dc " in flags, "which is the kernel's word for it"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")

@@ -64,6 +64,13 @@ class Standing(DataLoader):
         self.given = state_dict["given"]
 
 
+class Doubling(DataLoader):
+    """Iterates in its own way without an ``__iter__`` of its own, as loaders of graphs do."""
+
+    def _get_iterator(self):
+        return ([2 * item for item in batch] for batch in super()._get_iterator())
+
+
 def read(loader, *place, steps=True, **options):
     batches = []
     for batch in pass_over(loader, *place, seed=3, **options):
@@ -109,10 +116,14 @@ def test_a_loader_that_remembers_begins_there_by_itself():
     assert read(resumed, 0, 2, restored=True) == [[4, 5], [6, 7], [8, 9]]
 
 
-def test_a_loader_that_iterates_in_its_own_way_is_used_as_it_is():
-    loader = Backwards(range(10), 4, collate_fn=list)
+@pytest.mark.parametrize(
+    ("kind", "rest"), [(Backwards, [[4, 5, 6, 7], [0, 1, 2, 3]]), (Doubling, [[8, 10, 12, 14], [16, 18]])]
+)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_that_iterates_in_its_own_way_is_used_as_it_is(kind, rest, workers):
+    loader = kind(range(10), 4, collate_fn=list, num_workers=workers)
     assert resumable(loader, 3) is loader
-    assert read(loader, 0, 1) == [[4, 5, 6, 7], [0, 1, 2, 3]]
+    assert read(loader, 0, 1) == rest
 
 
 def test_who_cannot_begin_anywhere_is_told_why():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import multiprocessing
 import os
 import signal
@@ -18,6 +19,7 @@ import pytest
 from torch.utils.data import DataLoader, IterableDataset
 
 from mainspring.dataset import pass_over, resumable
+from mainspring.dataset.worker_processes import end_workers
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 
@@ -178,7 +180,7 @@ def test_signals_do_not_reach_workers_but_the_kill_of_their_parent_does(
     over = threading.Event()
 
     def storm() -> None:
-        while not over.wait(0.005):
+        while not over.wait(0.002):
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
                 os.killpg(process.pid, number)
 
@@ -262,14 +264,14 @@ def test_terminate_ends_a_stuck_worker() -> None:
         assert child.exitcode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("persistent", [False, True])
-def test_an_error_in_a_worker_ends_all_of_them_at_once(persistent: bool) -> None:
+@pytest.mark.parametrize(("kind", "persistent"), [(DataLoader, False), (DataLoader, True), (Own, False)])
+def test_an_error_in_a_worker_ends_all_of_them_at_once(kind: type[DataLoader[Any]], persistent: bool) -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
     begin = time.monotonic()
     with pytest.raises(ZeroDivisionError):
-        list(pass_over(make(Calling(fail, begin=7), persistent_workers=persistent), 0, seed=5))
+        list(pass_over(make(Calling(fail, begin=7), kind, persistent_workers=persistent), 0, seed=5))
     assert children() == set()
     assert time.monotonic() - begin < 3  # torch: 10, when the error is forgotten
 
@@ -281,6 +283,29 @@ def test_persistent_workers_stay_when_a_pass_is_left() -> None:
     batches.close()
     assert children() == readers
     assert pids_of(pass_over(loader, 1, seed=5)) == readers
+
+
+def test_a_forked_process_leaves_the_workers_of_its_parent_alone() -> None:
+    batches = iter(make())
+    readers = pids_of(batches)
+    child = multiprocessing.get_context("fork").Process(target=end_workers, args=[batches])
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert readers.union(*batches) == readers
+
+
+def test_workers_end_when_their_loader_is_collected_as_garbage() -> None:
+    loader = make(persistent_workers=True)
+    list(pass_over(loader, 0, seed=5))
+    assert len(children()) == 2
+    cycle = [loader]
+    cycle.append(cycle)
+    del loader, cycle
+    begin = time.monotonic()
+    gc.collect()
+    assert children() == set()
+    assert time.monotonic() - begin < 3  # torch: 10
 
 
 def test_workers_outlive_the_thread_that_began_them() -> None:

@@ -10,7 +10,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -57,14 +57,21 @@ def start_workers(loader: DataLoader[Any], begin: Callable[[], Any]) -> Any:
             raise
         finally:
             loader.worker_init_fn = given
-        for worker in _workers_but(others):
+        workers = _workers_but(others)
+        for worker in workers:
             _started[worker] = os.getpid()
             worker.terminate = partial(_kill, weakref.ref(worker))  # type: ignore[method-assign]
+        if hasattr(batches, "_shutdown_workers"):  # it is torch's own, and not what a user makes of it
+            weakref.finalize(batches, _end_with_garbage, id(batches), workers).atexit = False
     return batches
 
 
 def _workers_but(others: set[BaseProcess]) -> list[BaseProcess]:
     return [worker for worker in multiprocessing.active_children() if worker.daemon and worker not in others]
+
+
+def _is_ours(worker: BaseProcess) -> bool:
+    return _started.get(worker) == os.getpid()  # a forked process finds the workers of its parent here
 
 
 def are_alive(batches: Any) -> bool:
@@ -75,22 +82,38 @@ def are_alive(batches: Any) -> bool:
 def end_workers(batches: Any) -> None:
     """End the workers of an iterator that nobody wants to read any more, in little more than a second.
 
-    Otherwise torch ends them when the iterator is collected as garbage. That waits 5 seconds for each that is reading,
-    and as long for those that are idle if the iterator is part of a cycle, as it is after an exception: the threads by
-    which it could tell them the end are collected first.
+    Otherwise torch ends them when the iterator is forgotten, and awaits each that is reading for 5 seconds.
     """
-    if not hasattr(batches, "_shutdown_workers") or sys.is_finalizing():  # it has none, or has none left
+    workers = getattr(batches, "_workers", [])
+    if not any(map(_is_ours, workers)) or sys.is_finalizing():  # then they are dead already
         return
-    if batches._worker_pids_set:  # from here on, nobody's end is an error
-        torch._C._remove_worker_pids(id(batches))
-        batches._worker_pids_set = False
-    impatience = threading.Timer(_GRACE, _kill_all, args=[batches._workers])
+    _unregister(id(batches))
+    impatience = threading.Timer(_GRACE, _kill_all, args=[workers])
     impatience.daemon = True
     impatience.start()
     try:
         batches._shutdown_workers()
     finally:
         impatience.cancel()
+
+
+def _end_with_garbage(key: int, workers: list[BaseProcess]) -> None:
+    """Kill the workers of an iterator that is collected as part of a cycle, as it is after an exception.
+
+    Python calls this before torch's ``__del__``, which would wait 5 seconds for each: the threads by which it could
+    tell them the end are collected first.
+    """
+    left = [worker for worker in workers if _is_ours(worker) and worker.is_alive()]
+    if left:
+        _unregister(key)
+        _kill_all(left)
+
+
+def _unregister(key: int) -> None:
+    """Let the end of an iterator's workers be no error any more, whatever ends them."""
+    with suppress(ValueError):  # torch has done so
+        torch._C._remove_worker_pids(key)
+        torch._C._set_worker_pids(key, ())  # to be removed by torch
 
 
 @contextmanager
@@ -168,7 +191,7 @@ def _kill_all(workers: Iterable[BaseProcess]) -> None:
 @atexit.register
 def _end_all() -> None:
     """Kill the workers that are left when the program ends, before Python terminates and awaits them."""
-    mine = [worker for worker, process in _started.items() if process == os.getpid() and worker.is_alive()]
-    if mine and sys.platform != "win32":
+    left = [worker for worker in _started if _is_ours(worker) and worker.is_alive()]
+    if left and sys.platform != "win32":
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would raise an error for each
-    _kill_all(mine)
+    _kill_all(left)

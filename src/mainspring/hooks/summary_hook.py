@@ -16,6 +16,7 @@ from ..dist import is_main_process
 from ..registry import HOOKS
 from ..utils import display_path
 from ..visualization import LocalVisBackend, plot_curves
+from .checkpoint_files import bytes_of
 from .checkpoint_hook import CheckpointHook
 from .hook import Hook
 from .results import numbers_in
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from ..runner import Runner
 
 __all__ = ["SummaryHook"]
+
+_QUICKLY_READ = 2**30
+"""Bytes of weights that a digest is made of in a second or two."""
 
 
 @HOOKS.register_module()
@@ -76,7 +80,9 @@ class SummaryHook(Hook):
         for hook in checkpoints:
             if hook.kept:
                 rows.append(("last checkpoint", display_path(hook.directory(runner) / hook.kept[-1])))
-        rows.append(("sha256 of weights", weights_digest(runner.model.state_dict())[:16]))
+        weights = runner.model.state_dict()
+        if bytes_of(weights) <= _QUICKLY_READ:
+            rows.append(("sha256 of weights", weights_digest(weights)[:16]))
         if runner.logger.log_file is not None:
             rows.append(("log", display_path(Path(runner.logger.log_file))))
         for backend in runner.visualizer.backends:

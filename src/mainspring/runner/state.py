@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .._version import __version__
-from ..checkpoint import CheckpointError, find_latest_checkpoint
+from ..checkpoint import CheckpointError, run_checkpoints
 from ..hooks import overrides
 from ..utils import display_path, to_plain
 from .base_loop import BaseTrainLoop
@@ -195,7 +195,7 @@ def where_it_stopped(runner: Runner, cause: str, training: bool) -> str:
     if not training:
         return f"Stopped by {cause}."
     text = f"Stopped by {cause} after iteration {runner.iter} of {runner.max_iters}"
-    latest = find_latest_checkpoint(*runner.checkpoint_folders)
-    if latest is None:
+    files = run_checkpoints(*runner.checkpoint_folders)
+    if not files:
         return f"{text}, before the first checkpoint."
-    return f"{text}. The same run with resume='auto' goes on from {display_path(latest)}"
+    return f"{text}. The same run with resume='auto' goes on from {display_path(files[0])}"
