@@ -11,7 +11,6 @@ Both write the same state in turn, in each round. Two ratios come out:
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import signal
@@ -41,6 +40,13 @@ def make_state(megabytes: int) -> dict[str, Any]:
         for index, w in enumerate(weights.values())
     }
     return {"state_dict": weights, "optimizer": {"state": moments, "param_groups": [{"lr": 1e-3}]}}
+
+
+def new_file(directory: Path) -> Path:
+    """Return where to write, in a directory that is empty now: nobody pays for the blocks of an earlier file."""
+    for old in directory.iterdir():
+        old.unlink()
+    return directory / "state.pth"
 
 
 def torch_save(state: dict[str, Any], file: Path) -> tuple[float, float]:
@@ -84,20 +90,16 @@ def measure(state: dict[str, Any], directory: Path, rounds: int) -> dict[str, li
     names = ("kept by torch.save", "torch.save + fsync", "kept by us", "whole by us")
     seconds: dict[str, list[float]] = {name: [] for name in names}
     writer = CheckpointWriter()
-    ours(writer, state, directory / "ours.pth")  # takes the memory, which later saves find there
-    torch_save(state, directory / "torch.pth")
+    ours(writer, state, new_file(directory))  # takes the memory, which later saves find there
+    torch_save(state, new_file(directory))
     for number in range(rounds):
-        # New files each time, so that nobody pays for freeing the blocks of an old one.
-        for old in directory.iterdir():
-            old.unlink()
-        gc.collect()
         theirs_first = number % 2 == 0
         if theirs_first:
-            theirs = torch_save(state, directory / "torch.pth")
+            theirs = torch_save(state, new_file(directory))
         with forked():
-            mine = ours(writer, state, directory / "ours.pth")
+            mine = ours(writer, state, new_file(directory))
         if not theirs_first:
-            theirs = torch_save(state, directory / "torch.pth")
+            theirs = torch_save(state, new_file(directory))
         for name, value in zip(names, (*theirs, *mine), strict=True):
             seconds[name].append(value)
     writer.close()

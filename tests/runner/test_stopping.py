@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+from mainspring import BaseMetric
 from mainspring.checkpoint import find_latest_checkpoint, read_checkpoint
 from mainspring.hooks import CheckpointHook, Hook
+from mainspring.utils import DirectoryInUse
 
 STAGES = ("before_train_iter", "after_train_iter", "after_train_epoch", "before_val_iter", "after_val_epoch")
 
@@ -235,7 +238,7 @@ def test_a_run_that_begins_anew_moves_what_it_finds_when_it_saves(make, tmp_path
     capsys.readouterr()
 
     with pytest.raises(SystemExit):  # before its first checkpoint it has changed nothing
-        make(custom_hooks=[Sends("before_train", 0)]).train()
+        make(custom_hooks=[Sends("before_train_epoch", 0)]).train()
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.pth")} == before
 
     make(randomness={"seed": 9}).train()
@@ -374,3 +377,142 @@ def test_the_validation_loader_may_have_workers_when_a_signal_comes(make):
     with pytest.raises(SystemExit) as end:
         make(val_dataloader=loader, custom_hooks=[Sends("before_val_iter", 5)]).train()
     assert end.value.code == 143
+
+
+# What a review has found.
+
+
+class Stream(IterableDataset):
+    """Data that keep their own place."""
+
+    def __init__(self) -> None:
+        self.next = 0
+
+    def __iter__(self):
+        while self.next < 40:
+            self.next += 1
+            yield torch.full((6,), float(self.next)), self.next % 3
+
+    def state_dict(self):
+        return {"next": self.next}
+
+    def load_state_dict(self, state):
+        self.next = state["next"]
+
+
+def test_data_that_keep_their_own_place_lose_no_batch(make):
+    class Sees(Hook):
+        def __init__(self) -> None:
+            self.seen = []
+
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            self.seen += data_batch[0][:, 0].int().tolist()
+
+    sees = [Sees(), Sees()]
+    by_iteration = {"train_cfg": {"by_epoch": False, "max_iters": 8}, "val_cfg": ...}
+    by_iteration |= {"val_dataloader": ..., "val_evaluator": ..., "default_hooks": ...}
+    for hooks in ([sees[0], Sends("before_train_iter", 3)], [sees[1]]):
+        loader = DataLoader(Stream(), batch_size=4)
+        exit_code_of(make(train_dataloader=loader, resume="auto", custom_hooks=hooks, **by_iteration))
+    assert sees[0].seen + sees[1].seen == list(range(1, 33))
+
+
+def test_a_validation_that_a_hook_asks_for_belongs_to_the_run(make):
+    class Validates(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            if runner.iter == 1:
+                runner.val()
+
+    runner = make(custom_hooks=[Validates(), Sends("after_train_iter", 3)])
+    assert exit_code_of(runner) == 143
+    assert runner.iter == 4
+
+
+@pytest.mark.parametrize("train_cfg", LOOPS, ids=["epochs", "iterations"])
+def test_in_one_process_it_goes_on_too(make, train_cfg):
+    """As in a notebook, after Ctrl-C."""
+    whole = make("whole", train_cfg=train_cfg)
+    whole.train()
+    runner = make(train_cfg=train_cfg, custom_hooks=[Sends("after_train_iter", 5, signal.SIGINT)])
+    assert exit_code_of(runner) == 130
+    state = runner.optim_wrapper.state_dict()  # six iterations are two whole groups
+    assert state["accumulated"]["gradients"] == {}
+    runner.train()
+    assert end_of(runner) == end_of(whole)
+
+
+class Counting(BaseMetric):
+    """Counts what reaches it."""
+
+    def process(self, data_batch, data_samples):
+        self.results += [1] * len(data_batch[0])
+
+    def compute_metrics(self, results):
+        return {"count": len(results)}
+
+
+def test_a_validation_that_was_abandoned_leaves_nothing_in_the_metrics(make):
+    runner = make(custom_hooks=[Sends("after_val_iter", 5)], val_evaluator=Counting(), default_hooks=...)
+    assert exit_code_of(runner) == 143
+    assert runner.val_evaluator.metrics[0].results == [1] * 4
+    runner.val_loop.run_iter(0, next(iter(runner.val_dataloader)))
+    runner.val_evaluator.discard()
+    assert runner.val_evaluator.metrics[0].results == []
+    assert runner.val() == {"count": 8}
+
+
+def test_the_branch_that_was_left_is_moved(make, tmp_path):
+    every = {"checkpoint": {"type": "CheckpointHook", "interval": 1, "by_epoch": False}}
+    make(default_hooks=every).train()
+    sends = Sends("after_train_iter", 6)
+    run = {"load_from": tmp_path / "run" / "iter_4.pth", "resume": True, "default_hooks": every}
+    assert exit_code_of(make(custom_hooks=[sends], **run)) == 143
+    assert Path(find_latest_checkpoint(tmp_path / "run")).name == "iter_7.pth"
+    (folder,) = (tmp_path / "run").glob("earlier_*")
+    assert sorted(path.name for path in folder.glob("iter_1?.pth")) == [f"iter_1{n}.pth" for n in range(6)]
+
+
+def test_without_the_optimizer_in_the_others_a_stop_saves_it(make):
+    partial = {"checkpoint": {"type": "CheckpointHook", "interval": 1, "by_epoch": False, "save_optimizer": False}}
+    assert exit_code_of(make(default_hooks=partial, custom_hooks=[Sends("after_train_iter", 3)])) == 143
+    runner = make(default_hooks=partial, resume="auto")
+    runner.train()
+    assert runner.iter == 15
+
+
+def test_processes_of_the_users_own_can_be_ended(make):
+    class Pools(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            if runner.iter == 1:
+                with multiprocessing.get_context("fork").Pool(2) as pool:
+                    self.result = pool.map(abs, [-1, -2])
+
+    hook = Pools()
+    make(custom_hooks=[hook]).train()
+    assert hook.result == [1, 2]
+
+
+def test_one_out_dir_for_two_runs_of_one_name_is_refused(make, tmp_path):
+    class Starts(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            other.train()
+
+    hooks = {"default_hooks": {"checkpoint": {"type": "CheckpointHook", "out_dir": tmp_path / "out", "interval": 1}}}
+    other = make("b/exp", **hooks)
+    with pytest.raises(DirectoryInUse):
+        make("a/exp", custom_hooks=[Starts()], **hooks).train()
+
+
+def test_a_checkpoint_that_came_while_the_runner_was_built(make):
+    assert exit_code_of(make(custom_hooks=[Sends("before_train_epoch", 5)])) == 143
+    late = make(resume="auto")
+    assert exit_code_of(make(resume="auto", custom_hooks=[Sends("before_train_epoch", 10)])) == 143
+    begun = []
+
+    class Notes(Hook):
+        def before_train(self, runner):
+            begun.append(runner.iter)
+
+    late.register_hook(Notes())
+    late.train()
+    assert begun == [10]

@@ -34,7 +34,7 @@ class _File:
         return self.ending.kind == "other" and not self.start.startswith(b"\x80")  # as before torch 1.6
 
 
-def run_checkpoints(*directories: str | os.PathLike[str]) -> list[Path]:
+def run_checkpoints(*directories: str | os.PathLike[str], beyond: int = 0) -> list[Path]:
     """Return the checkpoints from which a run could go on, the newest first, without reading them.
 
     How far the run was stands at the end of each file that mainspring has written, so neither names nor times matter.
@@ -48,12 +48,16 @@ def run_checkpoints(*directories: str | os.PathLike[str]) -> list[Path]:
 
     Args:
         directories: Where they may lie; what is no directory is passed over.
+        beyond: Where it is above 0, only those of later iterations, as far as the files say where they stand, and those
+            without the end of a checkpoint.
     """
     places: dict[str, Path] = {}
     for directory in directories:
         places.setdefault(os.path.realpath(directory), Path(directory))
     unique = list(places.values())
     files = [file for directory in unique if directory.is_dir() for file in _files_in(directory)]
+    if beyond > 0:
+        files = [file for file in files if file.torn or (file.ending.position or (0, 0))[0] > beyond]
     named = _pointed_to(unique[0]) if unique else ""
     return [file.path for file in _ordered(files, named)]
 

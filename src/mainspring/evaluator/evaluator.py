@@ -77,6 +77,13 @@ class Evaluator:
         for metric in self.metrics:
             metric.process(data_batch, samples)
 
+    def discard(self) -> None:
+        """Let the metrics forget an evaluation that was abandoned, such as by a signal."""
+        for metric in self.metrics:
+            discard = getattr(metric, "discard", None)  # a metric of another class need not have it
+            if callable(discard):
+                discard()
+
     def evaluate(self, size: int) -> dict[str, Any]:
         """Return the results of all metrics and begin anew.
 

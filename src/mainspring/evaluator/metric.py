@@ -113,6 +113,10 @@ class BaseMetric(ABC):
             self.results.clear()
         return with_prefix(self.prefix, answers)
 
+    def discard(self) -> None:
+        """Forget the results of an evaluation that was abandoned."""
+        self.results.clear()
+
     def _compute(self, results: Any) -> dict[str, Any]:
         try:
             return self.compute_metrics(results)

@@ -88,6 +88,11 @@ class StreamingMetric(ABC):
         for batch in self._held.push(data_batch, data_samples):
             self.update(*batch)
 
+    def discard(self) -> None:
+        """Forget the state of an evaluation that was abandoned."""
+        self._held.clear()
+        self.reset()
+
     def evaluate(self, size: int) -> dict[str, Any]:
         """Compute over all ranks, hand the results to all, and begin anew.
 

@@ -87,6 +87,11 @@ class TorchMetric:
         for _, samples in self._held.push(data_batch, data_samples):
             self._update(samples)
 
+    def discard(self) -> None:
+        """Forget the state of an evaluation that was abandoned."""
+        self._held.clear()
+        self.metric.reset()
+
     def evaluate(self, size: int) -> dict[str, Any]:
         """Compute over all ranks, hand the results to all, and begin anew.
 

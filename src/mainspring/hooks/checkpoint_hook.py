@@ -151,12 +151,18 @@ class CheckpointHook(Hook):
         if not directory.is_dir() or not is_main_process():
             return
         remove_temporaries(directory)
-        self._earlier = run_checkpoints(directory) if runner.iter == 0 else []
-        if self._earlier:
+        self._earlier = run_checkpoints(directory, beyond=runner.iter)
+        if self._earlier and runner.iter == 0:
             runner.logger.warning(
                 f"{display_path(directory)!r} holds checkpoints of an earlier run, the newest"
                 f" {self._earlier[0].name!r}. This run begins anew, and moves them into a folder of their own when it"
                 " saves its first. To go on instead, pass resume='auto'."
+            )
+        elif self._earlier:
+            runner.logger.warning(
+                f"{display_path(directory)!r} holds checkpoints from beyond iteration {runner.iter}, where this run"
+                f" goes on, the newest {self._earlier[0].name!r}. It moves them into a folder of their own when it"
+                " saves its first."
             )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
@@ -230,6 +236,7 @@ class CheckpointHook(Hook):
         if filename != self._stop_file:
             self._drop(self._stop_file)
         self._stop_file = "" if filename in self.kept else filename
+        runner.logger.info(f"Saving checkpoint at {runner.iter} iterations, as a signal asked")
         self._write(runner, filename, resumable=True)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -303,7 +310,8 @@ class CheckpointHook(Hook):
             if earlier:
                 folder = set_aside(earlier, pointer)
                 runner.logger.info(f"Moved the checkpoints of an earlier run to {display_path(folder)!r}")
-        self._saved_at = runner.place
+        complete = resumable or (self.save_optimizer and self.save_param_scheduler)
+        self._saved_at = runner.place if complete else None
         superfluous = [directory / name for name in self._superfluous if name != filename]
         runner.save_checkpoint(
             str(directory),

@@ -200,6 +200,9 @@ class Hook:
     def before_stop(self, runner: Runner) -> None:
         """Act when a signal ends the training, between two iterations or within a validation, which is abandoned.
 
+        With ``env_cfg=dict(on_usr1='save')`` it is also called when SIGUSR1 asks for a checkpoint, and training goes
+        on.
+
         Hooks are called in the order of their priorities. One that has changed the model for the length of a validation
         changes it back here; the hook that saves checkpoints, behind it, saves one.
         """

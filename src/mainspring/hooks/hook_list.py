@@ -91,9 +91,13 @@ class HookList:
         return methods
 
     def stop(self, runner: Runner) -> None:
-        """Tell every hook that a signal ends the training."""
+        """Tell every hook that a signal ends the training, or asks for a checkpoint."""
         for _, hook in self._hooks:
-            hook.before_stop(runner)
+            try:
+                hook.before_stop(runner)
+            except Exception as error:
+                error.add_note(f"(raised in the hook {type(hook).__name__}, before_stop)")
+                raise
 
     def close(self) -> None:
         """Close every hook: the run is over, however it ended.

@@ -76,6 +76,7 @@ class OptimWrapper:
         self._max_counts = -1
         self._remainder_counts = -1
         self._iteration = -1
+        self._ahead = 0  # how many more losses than iterations there were before this process
         self._resumed_group: dict[str, Any] | None = None
         self.keep_settings()
 
@@ -153,8 +154,10 @@ class OptimWrapper:
         self._iteration = -1
         self.zero_grad()  # a run that was stopped inside a group has left some
         group, self._resumed_group = self._resumed_group, None
+        self._ahead = 0
         if group is not None and group["iteration"] == init_counts:
             self._inner_count = group["counts"]
+            self._ahead = group["counts"] - init_counts
             parameters = self._parameters()
             for place, gradient in group["gradients"].items():
                 parameters[place].grad = gradient.to(parameters[place], copy=True)
@@ -240,7 +243,7 @@ class OptimWrapper:
         state = {**self.optimizer.state_dict(), "configured": [dict(settings) for settings in self._configured]}
         if self._accumulative_counts > 1:
             gradients = {i: p.grad for i, p in enumerate(self._parameters()) if p.grad is not None}
-            iteration = self._inner_count if self._iteration == -1 else self._iteration + 1
+            iteration = self._inner_count - self._ahead if self._iteration == -1 else self._iteration + 1
             state["accumulated"] = {"iteration": iteration, "counts": self._inner_count, "gradients": gradients}
         return state
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..dataset import cannot_seek, load_loader_state, loader_state, pass_over, place_of, resumable
 from ..utils import Stream, mix
+from .signals import BETWEEN
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -93,6 +94,8 @@ class BaseTrainLoop(BaseLoop):
         # Of stretches of iterations the first, with the pass and its begin that hold from there on.
         self._stretches: deque[tuple[int, int, int]] = deque(maxlen=1000)
         self._val_due = False
+        self.draws_batches = False
+        """Whether a pass over the data is being made, between whose batches the loop itself heeds signals."""
         self.left_out: set[tuple[int, int]] = set()
         """Batches that are passed over: the pass over the data, and the number in it, both from 0."""
         self.stop_training = False
@@ -155,12 +158,22 @@ class BaseTrainLoop(BaseLoop):
         restored, self._data_restored = self._data_restored, False
         skipped = {number for number_of_pass, number in self.left_out if number_of_pass == self._pass}
         self._stretches.append((self._iter, self._pass, self._pass_begin))
-        for number, batch in enumerate(self.batches(self._pass, done, restored), done):
-            if number in skipped:
-                self._pass_begin -= 1  # the pass goes on, and the iterations do not
-                self._stretches.append((self._iter, self._pass, self._pass_begin))
-            else:
-                yield number, batch
+        batches = enumerate(self.batches(self._pass, done, restored), done)
+        self.draws_batches = True
+        try:
+            while True:
+                self.runner.heed_signals(BETWEEN)  # now, when the data stand where the run does
+                drawn = next(batches, None)
+                if drawn is None:
+                    break
+                number, batch = drawn
+                if number in skipped:
+                    self._pass_begin -= 1  # the pass goes on, and the iterations do not
+                    self._stretches.append((self._iter, self._pass, self._pass_begin))
+                else:
+                    yield number, batch
+        finally:
+            self.draws_batches = False
         check_any(self._iter - self._pass_begin, self.dataloader, "train_dataloader")
         self._pass, self._pass_begin = self._pass + 1, self._iter
 

@@ -18,32 +18,43 @@ class EarlierRun:
 
     Args:
         filename: The file, or None where the run begins anew.
-        passed_over: What to tell the user of newer files that are damaged.
+        passed_over: Newer files that are damaged, with what to tell the user of each; None where the user has named
+            the file.
+        trust: Read objects of any class, which runs code that the file names.
     """
 
-    def __init__(self, filename: str | None, passed_over: Sequence[str] = ()) -> None:
+    def __init__(
+        self, filename: str | None, passed_over: Mapping[Path, str] | None = None, trust: bool = False
+    ) -> None:
         self.filename = filename
-        self.passed_over = list(passed_over)
+        self.passed_over = [] if passed_over is None else list(passed_over.values())
+        self._examined = None if passed_over is None else {*passed_over, Path(filename or "")}
+        self._trust = trust
         self._content: dict[str, Any] | None = None
 
     def seed(self) -> int | None:
         """Return the seed of the run that wrote it, or None where there is none."""
         if self.filename is None:
             return None
-        self._content = read_checkpoint(self.filename)
+        self._content = read_checkpoint(self.filename, trust=self._trust)
         seed = self._content.get("meta", {}).get("seed")
         return seed if isinstance(seed, int) else None
 
-    def take(self, filename: str | os.PathLike[str], map_location: Any, trust: bool) -> dict[str, Any]:
+    def is_stale(self, folders: Sequence[Path]) -> bool:
+        """Whether the newest checkpoint is another one now than when this one was chosen."""
+        newest = next(iter(run_checkpoints(*folders)), None) if self._examined is not None else None
+        return newest is not None and self._examined is not None and newest not in self._examined
+
+    def take(self, filename: str | os.PathLike[str], map_location: Any) -> dict[str, Any]:
         """Return the content of a checkpoint: what was read for the seed, which is forgotten, or else of the file."""
         content, self._content = self._content, None
         if content is None or os.fspath(filename) != self.filename or map_location != "cpu":
-            return read_checkpoint(filename, map_location, trust=trust)
+            return read_checkpoint(filename, map_location, trust=self._trust)
         return content
 
 
 def starting_point(
-    folders: Sequence[Path], load_from: str | os.PathLike[str] | None, resume: bool | str
+    folders: Sequence[Path], load_from: str | os.PathLike[str] | None, resume: bool | str, trust: bool = False
 ) -> tuple[str | None, EarlierRun]:
     """Return the checkpoint to take weights from, and the one to go on from; at most one of them is there.
 
@@ -51,6 +62,7 @@ def starting_point(
         folders: Where checkpoints of the run may lie, the work directory first.
         load_from: As the runner got it.
         resume: As the runner got it.
+        trust: As the runner got it.
 
     Raises:
         CheckpointError: The folders hold checkpoints, but not one of them is whole.
@@ -62,23 +74,25 @@ def starting_point(
         )
     weights = None if load_from is None else os.fspath(load_from)
     if resume is True and weights is not None:
-        return None, EarlierRun(weights)
+        return None, EarlierRun(weights, trust=trust)
     if not resume:
-        return weights, EarlierRun(None)
-    damaged: list[str] = []
+        return weights, EarlierRun(None, trust=trust)
+    damaged: dict[Path, str] = {}
     for file in run_checkpoints(*folders):
         try:
             verify_checkpoint(file)
         except CheckpointError as error:
-            damaged.append(str(error))
+            damaged[file] = str(error)
+        except FileNotFoundError:  # a run that is still on has deleted it
+            continue
         else:
-            return None, EarlierRun(str(file), damaged)
+            return None, EarlierRun(str(file), damaged, trust)
     if damaged:
         raise CheckpointError(
             f"Not one of the checkpoints in {display_path(folders[0])!r} is whole, so that no run can go on:"
-            f" {' '.join(damaged)} To begin anew, pass resume=False."
+            f" {' '.join(damaged.values())} To begin anew, pass resume=False."
         )
-    return weights, EarlierRun(None)
+    return weights, EarlierRun(None, {}, trust)
 
 
 def checkpoint_folders(

@@ -18,6 +18,7 @@ __all__ = ["check_allowed", "check_fingerprint", "environment_facts", "fingerpri
 _MEANINGS = {
     "dataset_length": "samples in the training data",
     "batch_size": "batch size x accumulated iterations x processes",
+    "samples_per_iteration": "samples in an iteration of all processes",
     "sampler": "sampler",
     "drop_last": "drop_last",
     "seed": "seed",
@@ -29,7 +30,9 @@ _MEANINGS = {
 }
 _FIXED = ("optimizer", "parameters", "optimizer_groups")
 """What no run can go on with: the optimizer's state belongs to its parameters by their order."""
-_ALLOWABLE = [name for name in _MEANINGS if name not in _FIXED]
+_ALLOWED_AS = {"samples_per_iteration": "batch_size"}
+"""Facts that are allowed to change under the name of another."""
+_ALLOWABLE = [name for name in _MEANINGS if name not in _FIXED and name not in _ALLOWED_AS]
 
 _COSTS = {
     "torch": "other kernels may round otherwise",
@@ -69,6 +72,7 @@ def fingerprint(runner: Runner, with_optimizer: bool = True) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "dataset_length": _length(loader.dataset),
         "batch_size": None if size is None else size * accumulated * runner.world_size,
+        "samples_per_iteration": None if size is None else size * runner.world_size,
         "sampler": _sampler(loader),
         "drop_last": bool(getattr(loader, "drop_last", False)),
         "seed": runner.seed,
@@ -102,7 +106,7 @@ def check_fingerprint(
         if before.get(name) is not None and now.get(name) is not None and before[name] != now[name]
     ]
     told = {name: f"{_MEANINGS[name]}: {_difference(before[name], now[name])}" for name in changed}
-    refused = [name for name in changed if name not in allowed]
+    refused = [name for name in changed if _ALLOWED_AS.get(name, name) not in allowed]
     if not refused:
         return list(told.values())
     fixed = [name for name in refused if name in _FIXED]
@@ -112,7 +116,8 @@ def check_fingerprint(
             " with others. To take only the weights, pass the file as load_from, with resume=False."
         )
     else:
-        cure = f"Configure the run as it was or, if this is meant, pass allow_changed={refused!r} to the Runner."
+        names = list(dict.fromkeys(_ALLOWED_AS.get(name, name) for name in refused))
+        cure = f"Configure the run as it was or, if this is meant, pass allow_changed={names!r} to the Runner."
     lines = "".join(f"\n  {told[name]}" for name in refused)
     raise CheckpointError(
         f"{display_path(filename)!r} was saved by a run that differs from this one in what decides the order of the"

@@ -148,6 +148,7 @@ class IterBasedTrainLoop(BaseTrainLoop):
 
     def run(self) -> nn.Module:
         """Train."""
+        self.dataloader_iterator = self._endless_batches()  # the old one may have been left within a pass
         self.runner.call_hook("before_train")
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
@@ -209,6 +210,7 @@ class _EvaluationLoop(BaseLoop):
     def run(self) -> dict[str, float]:
         """Make one pass over the data, and return the metrics by name."""
         runner, mode = self.runner, self.mode
+        self.evaluator.discard()
         runner.call_hook(f"before_{mode}")
         runner.call_hook(f"before_{mode}_epoch")
         runner.model.eval()

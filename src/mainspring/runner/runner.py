@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -159,10 +159,11 @@ class Runner(RunFacts):
         self._trust = trust
         self.checkpoint_folders = checkpoint_folders(work_dir, default_hooks, custom_hooks)
         """Where checkpoints of the run may lie, the work directory first."""
-        self._load_from, self._earlier_run = starting_point(self.checkpoint_folders, load_from, resume)
+        self._load_from, self._earlier_run = starting_point(self.checkpoint_folders, load_from, resume, trust)
         self._signals = Signals()
         self.by_epoch = build.counts_epochs(train_cfg)
         self._has_weights = False
+        self._is_running = False
         self._has_begun = False
         self.is_training = False
         """Whether the training loop is running, validations within it included."""
@@ -373,11 +374,17 @@ class Runner(RunFacts):
         return metrics
 
     def _run(self, run: Callable[[], Any], training: bool = False) -> Any:
+        if self._is_running:  # a hook validates, say: that belongs to the run that is on
+            return run()
         for shared in (self.logger, self.message_hub, self.visualizer):
             shared.make_current()  # another runner may have been made since
-        lock = DirectoryLock(self.work_dir) if training and self.rank == 0 else nullcontext()
         signals = Signals(training, self.env.saves_on_usr1)
-        with lock, signals as self._signals, DefaultScope.overwrite_default_scope(self.default_scope):
+        with signals as self._signals, ExitStack() as stack:
+            stack.enter_context(DefaultScope.overwrite_default_scope(self.default_scope))
+            if training and self.rank == 0:
+                for folder in self.checkpoint_folders:
+                    stack.enter_context(DirectoryLock(folder))
+            self._is_running = True
             try:
                 result = self._run_stages(run, training)
                 if signals.number is None:
@@ -390,6 +397,7 @@ class Runner(RunFacts):
                 self.logger.warning(state.where_it_stopped(self, signals.name, training))
                 raise SystemExit(signals.exit_code) from error
             finally:
+                self._is_running = False
                 self.visualizer.close()
                 self.logger.close_file()
 
@@ -427,15 +435,18 @@ class Runner(RunFacts):
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call the hooks that act at a stage."""
-        if self._signals.noted:
-            self._heed_signals(fn_name)
+        self.heed_signals(fn_name)
         self._hooks.call(fn_name, self, **kwargs)
 
-    def _heed_signals(self, stage: str) -> None:
+    def heed_signals(self, stage: str) -> None:
+        """Stop the run, or save, if a signal has asked for it and the stage is one at which that can be done."""
+        if not self._signals.noted:
+            return
+        if stage == "before_train_iter" and getattr(self.train_loop, "draws_batches", False):
+            stage = ""  # this loop heeds signals between its batches, and has drawn one here that a stop would lose
         self._signals.check(stage)
         if self._signals.takes_save(stage):
             self._hooks.stop(self)
-            self.logger.info(f"Saved a checkpoint at iteration {self.iter}, as SIGUSR1 asked.")
 
     # Checkpoints.
 
@@ -447,6 +458,10 @@ class Runner(RunFacts):
         """
         if training and not self._has_begun:
             self._has_begun = True
+            if self._earlier_run.is_stale(self.checkpoint_folders):  # another run went on while this one was built
+                self._load_from, self._earlier_run = starting_point(
+                    self.checkpoint_folders, self._load_from, "auto", self._trust
+                )
             for damaged in self._earlier_run.passed_over:
                 self.logger.warning(f"{damaged} It is passed over.")
             if self._earlier_run.filename is not None:
@@ -470,7 +485,7 @@ class Runner(RunFacts):
         The arguments are those of :func:`mainspring.checkpoint.load_checkpoint`.
         """
         self.checkpoint_writer.wait()
-        checkpoint = self._earlier_run.take(filename, map_location, self._trust)
+        checkpoint = self._earlier_run.take(filename, map_location)
         if self._given["train_cfg"] is not None:
             _ = self._initialised  # whoever loads first: the initial weights come before the loaded ones
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)

@@ -9,12 +9,14 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
-__all__ = ["Signals", "Stopped"]
+__all__ = ["BETWEEN", "Signals", "Stopped"]
 
+BETWEEN = "between iterations"
+"""Where a training loop is about to draw a batch; no stage of hooks."""
 _BOUNDARIES = frozenset(
-    {"before_train", "before_train_epoch", "before_train_iter", "before_val", "before_val_epoch", "before_val_iter"}
+    {BETWEEN, "before_train_epoch", "before_train_iter", "before_val", "before_val_epoch", "before_val_iter"}
 )
-"""Stages at which a run stands between two iterations, with nothing half done but a validation."""
+"""Where a run stands between two iterations, with nothing half done but a validation."""
 
 
 class Stopped(BaseException):
@@ -32,8 +34,9 @@ class Signals:
     into another error: Python drops those that are raised while a process forks. So they are also remembered, and the
     run ends at its next stage, whatever became of the exception. While the run is being closed, Ctrl-C does nothing.
 
-    A forked process inherits the handlers and ignores the signals, which usually go to all processes of a job: its
-    parent ends it. Outside the main thread, where no handler can be set, all stays as it is.
+    A forked process inherits the handlers. It ignores Ctrl-C, which a terminal sends to all processes: its parent ends
+    it. Of the other signals it dies as ever, since that is how its parent ends it. Outside the main thread, where no
+    handler can be set, all stays as it is.
 
     Args:
         training: Whether the run trains.
@@ -97,7 +100,7 @@ class Signals:
 
     def takes_save(self, stage: str) -> bool:
         """Whether a checkpoint was asked for and can be saved at this stage; it is then taken as done."""
-        if not self.save_asked or stage != "before_train_iter":
+        if not self.save_asked or stage not in (BETWEEN, "before_train_iter"):
             return False
         self.save_asked = False
         self.noted = self.number is not None
@@ -109,6 +112,9 @@ class Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
+            if number != signal.SIGINT:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
             return
         if self._saves_on_usr1 and signal.Signals(number).name == "SIGUSR1":
             self.save_asked = self.noted = True

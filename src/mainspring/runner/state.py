@@ -194,6 +194,8 @@ def where_it_stopped(runner: Runner, cause: str, training: bool) -> str:
     """Return the last line of a run that was stopped from outside."""
     if not training:
         return f"Stopped by {cause}."
+    if runner.iter >= runner.max_iters and not runner.place[1]:
+        return f"Stopped by {cause}, when all {runner.max_iters} iterations were done."
     text = f"Stopped by {cause} after iteration {runner.iter} of {runner.max_iters}"
     files = run_checkpoints(*runner.checkpoint_folders)
     if not files:

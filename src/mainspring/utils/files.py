@@ -48,7 +48,10 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 def display_path(path: str | os.PathLike[str]) -> str:
     """Return a path as a person at the prompt would type it: relative, if it lies below the current directory."""
-    relative = os.path.relpath(path)
+    try:
+        relative = os.path.relpath(path)
+    except (OSError, ValueError):  # the current directory is gone, or on another drive
+        return os.fspath(path)
     return os.fspath(path) if relative.startswith("..") else relative
 
 
