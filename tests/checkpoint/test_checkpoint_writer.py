@@ -626,7 +626,7 @@ print("done", number + 1)
 
 
 def test_workers_forked_beside_a_write_never_hang(start, tmp_path):
-    """The long form: MAINSPRING_ROUNDS=300 pytest tests/checkpoint/test_checkpoint_writer.py -k hang."""
+    """The long form: MAINSPRING_ROUNDS=300 pytest tests/checkpoint/test_checkpoint_writer.py -k never_hang."""
     rounds = int(os.environ.get("MAINSPRING_ROUNDS", "30"))
     process = start(ROUNDS, tmp_path, rounds)
     assert process.wait(30 + rounds) == 0, process.err

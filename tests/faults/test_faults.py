@@ -27,7 +27,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def test_kills_at_random_moments(lab: Lab) -> None:
-    kills.random_kills(lab, 12, seed=1)
+    kills.random_kills(lab, 8, seed=1)
 
 
 def test_workers_give_the_same_bits(lab: Lab) -> None:
@@ -40,7 +40,7 @@ def test_a_kill_in_a_fresh_interpreter(lab: Lab) -> None:
 
 @pytest.mark.parametrize("variant", range(4))
 def test_kills_at_boundaries(lab: Lab, variant: int) -> None:
-    kills.boundaries(lab, 8, seed=3 + variant, variants=[variant])
+    kills.boundaries(lab, 6, seed=3 + variant, variants=[variant])
 
 
 def test_kills_inside_writes(lab: Lab) -> None:
@@ -88,4 +88,4 @@ def test_two_runs_in_a_directory(lab: Lab) -> None:
 
 
 def test_memory_of_a_long_run(lab: Lab) -> None:
-    memory.growth(lab, first=2_000, last=4_000, step=1_000, runs=1)
+    memory.growth(lab, first=2_000, last=3_000, step=1_000, runs=1)

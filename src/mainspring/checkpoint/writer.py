@@ -56,8 +56,8 @@ class CheckpointWriter:
         self._write: _Write | None = None
         self._error: CheckpointWriteError | None = None
         self._process = os.getpid()
-        # What a write imports, it imports here. In the thread that would take locks, and a worker forked meanwhile
-        # would wait for them for ever.
+        # What torch imports at its first save, in this version or another, it imports here. In the thread that would
+        # take locks, and a worker forked meanwhile would wait for them for ever.
         torch.save({"": torch.zeros(1)}, io.BytesIO())
 
     @property
