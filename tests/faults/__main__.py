@@ -48,7 +48,7 @@ TRIALS: dict[str, Trial] = {
     "saving on request": lambda lab, seed: stop_signals.saves_on_request(lab, 20, seed, workers=2),
     "hostile files": lambda lab, seed: hostile.hostile_files(lab),
     "two runs": lambda lab, seed: two_runs.second_run(lab, workers=2),
-    "memory": lambda lab, seed: memory.growth(lab, first=20_000, last=220_000, step=20_000, runs=3),
+    "memory": lambda lab, seed: memory.growth(lab, first=20_000, last=220_000, step=10_000, runs=3),
 }
 
 

@@ -7,12 +7,13 @@ from .loading import load_checkpoint, load_state_dict, load_weights
 from .reading import CheckpointLoader, read_checkpoint
 from .verifying import verify_checkpoint
 from .weights_digest import weights_digest
-from .writer import CheckpointWriter
+from .writer import CheckpointWriteError, CheckpointWriter
 from .writing import save_checkpoint, weights_to_cpu, write_plain
 
 __all__ = [
     "CheckpointError",
     "CheckpointLoader",
+    "CheckpointWriteError",
     "CheckpointWriter",
     "find_latest_checkpoint",
     "load_checkpoint",
