@@ -48,18 +48,17 @@ def test_it_trains_says_when_it_is_finished_and_trains_on(tmp_path: Path) -> Non
     assert (work_dir / "epoch_4.pth").is_file()
 
 
-def test_stopped_after_an_epoch_it_ends_with_the_same_weights(tmp_path: Path) -> None:
+def test_stopped_within_an_epoch_it_ends_with_the_same_weights(tmp_path: Path) -> None:
     import torch
 
     run(tmp_path / "whole", "--epochs", "3")
-    # The schedule ends with the run, so the first part must know the length of the whole: it is interrupted instead.
     script = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import train\n"
+        "import signal, sys; sys.path.insert(0, sys.argv[1]); import train\n"
         "from mainspring import Hook\n"
         "class Stop(Hook):\n"
         "    priority = 'LOWEST'\n"
         "    def before_train_iter(self, runner, batch_idx, data_batch=None):\n"
-        "        if runner.epoch == 2: raise KeyboardInterrupt\n"
+        "        if runner.epoch == 2 and batch_idx == 4: signal.raise_signal(signal.SIGINT)\n"
         "make = train.Runner\n"
         "train.Runner = lambda **options: make(**options, custom_hooks=[Stop()])\n"
         "sys.argv[1:] = ['--epochs', '3', '--work-dir', sys.argv[2]]\n"
@@ -73,7 +72,8 @@ def test_stopped_after_an_epoch_it_ends_with_the_same_weights(tmp_path: Path) ->
         cwd=tmp_path,
     )
     assert broken.returncode == 130, broken.stderr
-    assert broken.stdout.rstrip().endswith("goes on from broken/epoch_2.pth")
+    (saved,) = (tmp_path / "broken").glob("iter_*.pth")
+    assert broken.stdout.rstrip().endswith(f"goes on from broken/{saved.name}")
     run(tmp_path / "broken", "--epochs", "3")
 
     weights = [torch.load(tmp_path / name / "epoch_3.pth")["state_dict"] for name in ("whole", "broken")]

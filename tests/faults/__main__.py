@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,11 @@ TRIALS: dict[str, Trial] = {
     "saving on request": lambda lab, seed: stop_signals.saves_on_request(lab, 20, seed, workers=2),
     "hostile files": lambda lab, seed: hostile.hostile_files(lab),
     "two runs": lambda lab, seed: two_runs.second_run(lab, workers=2),
-    "memory": lambda lab, seed: memory.growth(lab, first=20_000, last=220_000, step=10_000, runs=3),
+    "memory": lambda lab, seed: memory.growth(lab, first=20_000, last=220_000, step=5_000, runs=3),
 }
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python tests/faults", description="Fault trials in their long form.")
     parser.add_argument("trials", nargs="*", metavar="TRIAL", help=f"by default all: {', '.join(TRIALS)}")
     parser.add_argument("--seed", type=int, default=0)
@@ -69,15 +70,28 @@ def main() -> None:
     lab = Lab(folder)
     try:
         for name in args.trials or TRIALS:
-            begin = time.monotonic()
-            figures[name] = {**TRIALS[name](lab, args.seed), "seconds": round(time.monotonic() - begin)}
+            figures[name] = run(TRIALS[name], lab, args.seed)
             print(f"\n{name}")
             for what, value in figures[name].items():
                 print(f"  {what:<85} {value}", flush=True)
     finally:
         lab.close()
-    shutil.rmtree(folder)
     print(f"\n{json.dumps({'machine': machine, 'seed': args.seed, **figures})}")
+    if any("failed" in one for one in figures.values()):
+        return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+def run(trial: Trial, lab: Lab, seed: int) -> dict[str, Any]:
+    """Return what a trial has found, and how long it took."""
+    begin = time.monotonic()
+    try:
+        found = trial(lab, seed)
+    except Exception as error:  # the other trials go on
+        traceback.print_exc()
+        found = {"failed": str(error).partition("\n")[0]}
+    return {**found, "seconds": round(time.monotonic() - begin)}
 
 
 if __name__ == "__main__":

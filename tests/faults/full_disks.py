@@ -31,7 +31,7 @@ def size_limits(lab: Lab, count: int, seed: int) -> dict[str, Any]:
         errors.add(_check_error(process.wait(), process.output, "File too large", "ulimit -f", told))
         assert whole_checkpoints(work_dir) >= 1, told
         lab.check_end(work_dir, OPTIONS, told)
-    return {"limits for the size of a file": count, "the error": errors.pop()}
+    return {"limits for the size of a file": count, "the error": errors.pop().replace(f"{lab.folder}/", "")}
 
 
 def full_disk(lab: Lab) -> dict[str, Any]:
@@ -50,6 +50,7 @@ def full_disk(lab: Lab) -> dict[str, Any]:
     )
     assert told["codes"][1] == 1, told["outputs"][1]
     assert "Make room, or pass another work_dir" in told["outputs"][1], told["outputs"][1]
+    error = error.replace(f"{lab.folder}/", "")
     return {"full disk": "one clear error; with room again, the run ended bit-identical", "the error on it": error}
 
 

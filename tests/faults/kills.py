@@ -55,8 +55,8 @@ def random_kills(lab: Lab, count: int, seed: int) -> dict[str, Any]:
     return {
         "kills": phases.total(),
         "runs that ended bit-identical": runs,
-        **{f"kills in phase {phase!r}": phases[phase] for phase in PHASES},
-        "kills while a checkpoint was being written": in_write,
+        **{f"of them in the phase {phase!r}": phases[phase] for phase in PHASES},
+        "of them while a checkpoint was being written": in_write,
         "longest life of a worker after its parent, s": round(longest, 2),
     }
 

@@ -34,18 +34,18 @@ class Line(BaseModel):
 class Measure(Hook):
     """Measures the process at the end of some iterations.
 
-    Histories keep 10,000 values of each scalar. They are filled at the start, so that a short run does not grow to
-    that.
+    Histories keep 10,000 values of each scalar. They are filled beforehand, so that a run need not grow to that.
     """
 
     priority = "LOWEST"
 
-    def __init__(self, at: list[int]) -> None:
+    def __init__(self, at: list[int], fill_at: int) -> None:
         self.at = at
+        self.fill_at = fill_at
         self.seen: list[dict[str, int]] = []
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        if runner.iter == 100:
+        if runner.iter == self.fill_at:
             for buffer in runner.message_hub.log_scalars.values():
                 for number in range(buffer.max_length):
                     buffer.update(number + 0.5)  # each a number of its own, as those of a run are
@@ -65,7 +65,8 @@ def main(args: list[str]) -> None:
     """Train a tiny model with the default hooks, validations and checkpoints."""
     torch.set_num_threads(1)
     work_dir, first, last, step = Path(args[0]), *map(int, args[1:])
-    measure = Measure([first, last])
+    # After that, a validation and a checkpoint come before the first measurement.
+    measure = Measure([first, last], fill_at=first - step - 100)
     points = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
     data = TensorDataset(points, (points[:, 0] > 0).long())
     Runner(
@@ -92,7 +93,7 @@ def main(args: list[str]) -> None:
 def growth(lab: Lab, first: int, last: int, step: int, runs: int) -> dict[str, Any]:
     """Compare what runs take after ``first`` iterations and after ``last``: at most a megabyte more.
 
-    They validate and save every ``step`` iterations, of which the other two are multiples.
+    They validate and save every ``step`` iterations, of which the other two are multiples, at least threefold.
     """
     found: list[dict[str, int]] = []
     for _ in range(runs):
@@ -106,7 +107,7 @@ def growth(lab: Lab, first: int, last: int, step: int, runs: int) -> dict[str, A
     median = {key: statistics.median(one[key] for one in found) for key in found[0]}
     assert median["resident"] < 1_000_000, f"the resident size has grown: {found}"
     assert median["objects"] < 20, f"the number of objects has grown: {found}"
-    assert median["checkpoint"] < 2_000, f"checkpoints have grown by more than the results of validations: {found}"
+    assert abs(median["checkpoint"]) < 500, f"checkpoints have grown: {found}"
     return {
         "runs": runs,
         "iterations": f"{first:,} to {last:,}",

@@ -88,4 +88,4 @@ def test_two_runs_in_a_directory(lab: Lab) -> None:
 
 
 def test_memory_of_a_long_run(lab: Lab) -> None:
-    memory.growth(lab, first=2_000, last=3_000, step=1_000, runs=1)
+    memory.growth(lab, first=2_000, last=3_000, step=500, runs=1)

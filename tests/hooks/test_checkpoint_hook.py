@@ -226,7 +226,8 @@ def test_another_directory(train, tmp_path):
     runner = train(
         answers=[0.1, 0.2], max_epochs=2, interval=1, max_keep_ckpts=1, save_best="auto", out_dir=tmp_path / "disk"
     )
-    assert sorted(os.listdir(tmp_path / "disk" / "run")) == ["best_accuracy_epoch_2.pth", "epoch_2.pth"]
+    files = sorted(path.name for path in (tmp_path / "disk" / "run").glob("*.pth"))
+    assert files == ["best_accuracy_epoch_2.pth", "epoch_2.pth"]
     assert checkpoints(runner) == []
     assert hook_of(runner).directory(runner) == tmp_path / "disk" / "run"
 

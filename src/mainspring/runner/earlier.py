@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..checkpoint import CheckpointError, read_checkpoint, run_checkpoints, verify_checkpoint
+from ..hooks import CheckpointHook
+from ..registry import HOOKS
 from ..utils import display_path
 
 __all__ = ["EarlierRun", "checkpoint_folders", "starting_point"]
@@ -108,6 +111,16 @@ def checkpoint_folders(
     hooks += custom_hooks if isinstance(custom_hooks, (list, tuple)) else []
     for hook in hooks:
         out_dir = hook.get("out_dir") if isinstance(hook, Mapping) else getattr(hook, "out_dir", None)
-        if isinstance(out_dir, str | os.PathLike):
-            folders.append(Path(out_dir) / directory.resolve().name)
+        if isinstance(out_dir, str | os.PathLike) and issubclass(_kind(hook), CheckpointHook):
+            folders.append(Path(out_dir).absolute() / directory.resolve().name)
     return folders
+
+
+def _kind(hook: Any) -> type:
+    """Return the class of a hook, or of the one that a config describes."""
+    kind = hook.get("type") if isinstance(hook, Mapping) else type(hook)
+    found: Any = kind
+    if isinstance(kind, str):
+        with suppress(ImportError):
+            found = HOOKS.get(kind)
+    return found if isinstance(found, type) else object
