@@ -220,6 +220,7 @@ def test_a_seed_that_a_sampler_drew_is_kept():
     order = list(first)
     assert list(resumed) != order
     resumed.load_state_dict(first.state_dict())
+    resumed.seek(0)
     assert list(resumed) == order
     # One that follows from the run's seed follows from that of the run that goes on.
     assert resumable(from_dict(), 3).state_dict() == {"generators": [], "samplers": [None]}
@@ -357,3 +358,80 @@ def test_an_order_is_not_lost_with_torch_s_samplers_in_others():
     order = BatchSampler(SequentialSampler(range(10)), 4, drop_last=True)
     loader = resumable(DataLoader(range(10), batch_sampler=order, collate_fn=list), 3)
     assert list(pass_over(loader, 0, 1, seed=3)) == [[4, 5, 6, 7]]
+
+
+def order_of(batches):
+    return [number for batch in batches for number in batch]
+
+
+def plain():
+    return resumable(DataLoader(range(12), 4, shuffle=True, collate_fn=list), 3)
+
+
+def sought(number):
+    loader = plain()
+    loader.seek(number)
+    return order_of(loader)
+
+
+def test_what_nobody_announced_is_the_next_pass():
+    loader = plain()
+    assert [order_of(loader) for _ in range(3)] == [sought(0), sought(1), sought(2)]
+    next(iter(loader))  # begun and given up
+    assert order_of(loader) == sought(4)
+
+
+def test_who_reads_a_pass_that_is_on_reads_the_same_pass():
+    loader = plain()
+    loader.seek(2, done=1)
+    batches = iter(loader)
+    first = next(batches)
+    assert order_of(loader) == order_of(loader) == sought(2)
+    assert [*first, *order_of(batches)] == sought(2)[4:]
+    assert order_of(loader) == sought(3)
+
+
+def test_an_epoch_that_is_told_again_is_not_begun_again():
+    loader = plain()
+    loader.seek(2, done=1)
+    loader.set_epoch(2)
+    assert order_of(loader) == sought(2)[4:]
+    loader.set_epoch(2)
+    assert order_of(loader) == sought(2)
+
+
+def test_an_epoch_that_the_sampler_was_told_counts():
+    def loader():
+        return resumable(DataLoader(range(12), 4, sampler=DefaultSampler(range(12), seed=1), collate_fn=list), 3)
+
+    told, other = loader(), loader()
+    order_of(told)
+    told.sampler.set_epoch(7)
+    other.seek(7)
+    assert order_of(told) == order_of(other)
+    other.seek(8)
+    assert order_of(told) == order_of(other)
+
+
+class Scaled(Dataset):
+    scale = 1
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return index * self.scale
+
+
+def test_to_forget_the_iterator_ends_workers_that_persist():
+    loader = resumable(DataLoader(Scaled(), 2, num_workers=1, persistent_workers=True, collate_fn=list), 3)
+    assert order_of(loader) == [0, 1, 2, 3]
+    loader.dataset.scale = 5
+    assert order_of(loader) == [0, 1, 2, 3], "the worker has a copy"
+    # What hooks of OpenMMLab's projects do when the transforms change.
+    loader._DataLoader__initialized = False
+    loader._iterator = None
+    assert order_of(loader) == [0, 5, 10, 15]
+    loader._DataLoader__initialized = True
+    assert order_of(loader) == [0, 5, 10, 15]
+    loader._iterator = None

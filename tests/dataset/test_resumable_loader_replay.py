@@ -93,6 +93,29 @@ def test_iterable_data_is_read_again_up_to_the_place(kind, workers):
     assert read(loader(), 1, 9) == []
 
 
+class Owning(Stream):
+    """Draws from generators of its own, one of them when a pass begins."""
+
+    def __init__(self, size=10):
+        super().__init__(size)
+        self.torch, self.numpy = torch.Generator(), np.random.default_rng()
+
+    def __iter__(self):
+        order = torch.randperm(self.size, generator=self.torch).tolist()
+        return ((number, self.numpy.random()) for number in order)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_generators_that_the_data_set_owns_follow_too(workers):
+    def passes(*places):
+        loader = DataLoader(Owning(), 3, num_workers=workers, collate_fn=list)
+        return [list(pass_over(loader, number, done, seed=5)) for number, done in places]
+
+    first, second = passes((0, 0), (1, 0))
+    assert first != second
+    assert passes((1, 2)) == [second[2:]]
+
+
 def test_iterable_data_that_remembers_is_not_read_again():
     whole = read(DataLoader(Remembering(), 2, collate_fn=list), 1)
     stopped = DataLoader(Remembering(), 2, collate_fn=list)

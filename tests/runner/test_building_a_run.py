@@ -412,6 +412,7 @@ def names(runner):
 def test_the_default_hooks_in_the_order_of_their_calls(make_runner):
     assert names(make_runner()) == [
         "PositionSeedHook",
+        "PlaceHook",
         "RuntimeInfoHook",
         "BadNumbersHook",
         "IterTimerHook",
@@ -433,7 +434,7 @@ def test_none_leaves_a_default_hook_out(make_runner):
 
 def test_without_any_default_hook_a_run_still_trains(make_runner):
     runner = make_runner(default_hooks=dict.fromkeys(DEFAULT_HOOKS))
-    assert names(runner) == ["PositionSeedHook"]
+    assert names(runner) == ["PositionSeedHook", "PlaceHook"]
     runner.train()
     assert runner.iter == 10
 

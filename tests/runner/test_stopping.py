@@ -516,3 +516,16 @@ def test_a_checkpoint_that_came_while_the_runner_was_built(make):
     late.register_hook(Notes())
     late.train()
     assert begun == [10]
+
+
+@pytest.mark.parametrize("train_cfg", LOOPS, ids=["epochs", "iterations"])
+def test_workers_have_ended_when_the_stop_is_done(make, make_loader, train_cfg):
+    runner = make(
+        train_cfg=train_cfg,
+        train_dataloader=make_loader(shuffle=True, num_workers=1),
+        custom_hooks=[Sends("after_train_iter", 6)],
+    )
+    with pytest.raises(SystemExit) as end:
+        runner.train()
+    assert multiprocessing.active_children() == []
+    assert end.value.code == 143

@@ -54,6 +54,10 @@ class IndexStream:
         self.sample_seeding = sample_seeding
         self.number = 0
         self.done = 0
+        self.announced = True
+        """Whether the pass of this number is still to begin."""
+        self.begun_at = 0
+        """At which batch it was begun."""
         self.rank, self.world_size = get_dist_info()
         self._makes_batches = loader.batch_sampler is not None
         self._order: Any = loader.batch_sampler if self._makes_batches else loader.sampler
@@ -66,11 +70,14 @@ class IndexStream:
         self._draws_at_once = not others
         self._keeps_history = any(not hasattr(sampler, "set_epoch") for sampler in others)
         self._begun = 0  # passes that were begun in this process
+        self._samplers = samplers
+        self._epochs = self._epochs_of_samplers()
         self._ours = [sampler for sampler in samplers if isinstance(sampler, (DefaultSampler, InfiniteSampler))]
 
     def seek(self, number: int, done: int) -> None:
         """Let the next ``iter()`` be the pass of this number, without its first ``done`` batches."""
         self.number, self.done = number, done
+        self.announced = True
 
     def sampler_seeds(self) -> list[int | None]:
         """Return the seeds of our samplers; None where it is the stream's."""
@@ -88,15 +95,36 @@ class IndexStream:
         """Return the number of batches in a whole pass."""
         return len(self._order)
 
-    def begin(self) -> None:
-        """Prepare for the next ``iter()``: tell the samplers, and set what they and the workers begin with."""
+    def begin(self, is_being_read: bool) -> bool:
+        """Prepare for the next ``iter()``: tell the samplers, and set what they and the workers begin with.
+
+        Args:
+            is_being_read: Whether the pass of before is not over; one that is not announced is that pass once more.
+
+        Returns:
+            Whether it is a pass that was not begun yet.
+        """
+        is_first = self.announced or not is_being_read
+        if not self.announced and is_first:
+            news = [now for before, now in zip(self._epochs, self._epochs_of_samplers(), strict=True) if now != before]
+            self.seek(self.number + 1 if not news or news[0] is None else news[0], 0)
+        if is_first:
+            self.begun_at = self.done
+        self.announced = False
         if self._keeps_history:
             for missed in range(self._begun, self.number):
                 tell_epoch(self.loader, missed)
                 deque(self._drawn(missed), maxlen=0)
         self._begun = max(self._begun, self.number + 1)
         tell_epoch(self.loader, self.number)
+        self._epochs = self._epochs_of_samplers()
         self._seed_order(self.number)
+        return is_first
+
+    def _epochs_of_samplers(self) -> list[int | None]:
+        """Return which epochs the samplers were told, by whomever, where they keep that as most do."""
+        epochs = (getattr(sampler, "epoch", None) for sampler in self._samplers)
+        return [epoch if isinstance(epoch, int) else None for epoch in epochs]
 
     def __iter__(self) -> Iterator[Any]:
         return self._pass(self.number, self.done)  # torch calls iter() twice where it has workers, and uses one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from ..utils import Stream, mix, seed_generators
 from .epochs import tell_epoch
+from .owned import Reseed, owned_generators
 from .resumable import ResumableLoader
 from .worker_processes import end_workers, workers_end
 
@@ -32,7 +33,7 @@ def pass_over(
     seed: int,
     sample_seeding: bool = True,
     restored: bool = False,
-) -> Iterator[Any]:
+) -> Generator[Any]:
     """Return the batches of a pass but the first ``done``.
 
     A :class:`ResumableLoader` begins there. Of any other, the batches up to there are read and dropped, unless its
@@ -52,7 +53,7 @@ def pass_over(
     return _replayed(loader, number, done, seed, sample_seeding, restored)
 
 
-def _sought(loader: ResumableLoader, number: int, done: int) -> Iterator[Any]:
+def _sought(loader: ResumableLoader, number: int, done: int) -> Generator[Any]:
     loader.seek(number, done)
     batches = iter(loader)
     try:
@@ -68,20 +69,30 @@ def _sought(loader: ResumableLoader, number: int, done: int) -> Iterator[Any]:
 
 def _replayed(
     loader: DataLoader[Any], number: int, done: int, seed: int, sample_seeding: bool, restored: bool
-) -> Iterator[Any]:
+) -> Generator[Any]:
     with workers_end(loader):
         tell_epoch(loader, number)
-        seed_generators(mix(Stream.ORDER, seed, number))
+        owned = owned_generators(loader.dataset) if sample_seeding else []
+        _seed_all(mix(Stream.ORDER, seed, number), owned)
         batches = iter(loader)
+        if loader.num_workers > 0:  # they have taken their own copies
+            owned = []
         for place in count(done if restored else 0):
             if sample_seeding:  # so that data that is read in this process draws as before
-                seed_generators(mix(Stream.SAMPLE, seed, number, place))
+                _seed_all(mix(Stream.SAMPLE, seed, number, place), owned)
             try:
                 batch = next(batches)
             except StopIteration:
                 return
             if place >= done:
                 yield batch
+
+
+def _seed_all(key: int, owned: Sequence[Reseed]) -> None:
+    """Set the global generators, and those that a data set keeps for itself."""
+    seed_generators(key)
+    for place, reseed in enumerate(owned):
+        reseed(mix(key, place))
 
 
 def loader_state(loader: DataLoader[Any]) -> dict[str, Any] | None:

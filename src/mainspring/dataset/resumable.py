@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from ..logging import print_log
 from .index_stream import IndexStream
-from .worker_processes import are_alive, start_workers
+from .worker_processes import are_alive, end_workers, start_workers
 
 __all__ = ["ResumableLoader", "resumable"]
 
@@ -75,14 +76,42 @@ class ResumableLoader(DataLoader[Any]):
         self._given = given
         self._stream = IndexStream(self, seed, sample_seeding)
         self._reader: _Reader | None = None
+        self._begun: weakref.ref[Any] | None = None
 
     def seek(self, number: int, done: int = 0) -> None:
-        """Let the next ``iter()`` be the pass of this number, without its first ``done`` batches."""
+        """Let the next ``iter()`` be the pass of this number, without its first ``done`` batches.
+
+        An ``iter()`` that nobody announced is the next pass where the one before is over or given up, and reads the
+        same pass from its beginning where that is still being read.
+        """
         self._stream.seek(number, done)
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next ``iter()``, and those after it, be this pass; it tells the sampler when it begins."""
-        self._stream.seek(epoch, 0)
+        """Let the next ``iter()`` be this pass, unless the loader stands in it already."""
+        if epoch != self._stream.number or not (self._stream.announced or self.is_being_read):
+            self._stream.seek(epoch, 0)
+
+    @property
+    def is_being_read(self) -> bool:
+        """Whether somebody holds a pass that is begun and not over."""
+        batches = None if self._begun is None else self._begun()
+        if batches is None:
+            return False
+        try:
+            return bool(batches._num_yielded < len(self) - self._stream.begun_at)
+        except TypeError:  # a sampler that knows no length
+            return True
+
+    @property
+    def _iterator(self) -> Any:
+        """Where a torch loader keeps its iterator with workers that persist; users set it to None to be rid of them."""
+        return None if self._reader is None else self._reader._iterator
+
+    @_iterator.setter
+    def _iterator(self, batches: Any) -> None:
+        reader, self._reader = vars(self).get("_reader"), None
+        if reader is not None:
+            end_workers(reader._iterator)
 
     def __len__(self) -> int:
         """Return the number of batches in a whole pass."""
@@ -96,9 +125,11 @@ class ResumableLoader(DataLoader[Any]):
             else:
                 settings.update(batch_sampler=self._stream)
             self._reader = _Reader(self.dataset, **settings)
-        self._stream.begin()
+        is_first = self._stream.begin(self.is_being_read)
         batches = iter(self._reader)
-        self._stream.done = 0  # the pass after this one begins at its beginning
+        self._stream.done = 0  # whoever else reads this pass reads it from its beginning
+        if is_first:
+            self._begun = weakref.ref(batches)
         return batches
 
     def __getattr__(self, name: str) -> Any:

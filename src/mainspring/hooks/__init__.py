@@ -10,6 +10,7 @@ from .hook_list import HookList, overrides
 from .iter_timer_hook import IterTimerHook
 from .logger_hook import LoggerHook
 from .param_scheduler_hook import ParamSchedulerHook
+from .place_hook import PlaceHook
 from .position_seed_hook import PositionSeedHook
 from .progress_hook import ProgressHook
 from .running_streams_hook import RunningStreamsHook
@@ -29,6 +30,7 @@ __all__ = [
     "IterTimerHook",
     "LoggerHook",
     "ParamSchedulerHook",
+    "PlaceHook",
     "PositionSeedHook",
     "Priority",
     "ProgressHook",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from bisect import bisect
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..dataset import cannot_seek, load_loader_state, loader_state, pass_over, place_of, resumable
@@ -45,7 +45,7 @@ class BaseLoop(ABC):
         except TypeError:
             return None
 
-    def batches(self, number: int = 0, done: int = 0, restored: bool = False) -> Iterator[Any]:
+    def batches(self, number: int = 0, done: int = 0, restored: bool = False) -> Generator[Any]:
         """Make a pass over the data; see :func:`mainspring.dataset.pass_over`."""
         return pass_over(
             self.dataloader,
@@ -96,6 +96,8 @@ class BaseTrainLoop(BaseLoop):
         self._val_due = False
         self.draws_batches = False
         """Whether a pass over the data is being made, between whose batches the loop itself heeds signals."""
+        self.uses_rest_of_pass = False
+        """Whether the data are read by :meth:`rest_of_pass`; a user's loop may iterate over them in its own way."""
         self.left_out: set[tuple[int, int]] = set()
         """Batches that are passed over: the pass over the data, and the number in it, both from 0."""
         self.stop_training = False
@@ -152,18 +154,25 @@ class BaseTrainLoop(BaseLoop):
         self._val_due = False
         self.runner.model.train()
 
+    def make_up_validation(self) -> None:
+        """Run the validation that was due when the run stopped, if one was."""
+        if self._val_due:
+            self.validate()
+
     def rest_of_pass(self) -> Iterator[tuple[int, Any]]:
         """Yield what is left of the pass over the data in which the run stands, with the numbers in the pass."""
+        self.uses_rest_of_pass = True
         done = self._iter - self._pass_begin
         restored, self._data_restored = self._data_restored, False
         skipped = {number for number_of_pass, number in self.left_out if number_of_pass == self._pass}
         self._stretches.append((self._iter, self._pass, self._pass_begin))
-        batches = enumerate(self.batches(self._pass, done, restored), done)
+        batches = self.batches(self._pass, done, restored)
+        numbered = enumerate(batches, done)
         self.draws_batches = True
         try:
             while True:
                 self.runner.heed_signals(BETWEEN)  # now, when the data stand where the run does
-                drawn = next(batches, None)
+                drawn = next(numbered, None)
                 if drawn is None:
                     break
                 number, batch = drawn
@@ -174,6 +183,7 @@ class BaseTrainLoop(BaseLoop):
                     yield number, batch
         finally:
             self.draws_batches = False
+            batches.close()  # ends its workers
         check_any(self._iter - self._pass_begin, self.dataloader, "train_dataloader")
         self._pass, self._pass_begin = self._pass + 1, self._iter
 
@@ -213,8 +223,8 @@ class BaseTrainLoop(BaseLoop):
 
         At the end of an iteration the hooks are called while ``iter`` does not count it yet; a checkpoint that one of
         them saves does. It also says whether a validation was about to follow or is running (``val_due``), which pass
-        over the data is running (``pass``), at which iteration that began (``pass_begin``), what the data keeps by
-        itself (``data``), and which batches are passed over (``left_out``).
+        over the data is running (``pass``) and at which iteration that began (``pass_begin``), both where the loop
+        knows, what the data keeps by itself (``data``), and which batches are passed over (``left_out``).
         """
         running = self.runner.running_stages
         epoch = self._epoch + ("after_train_epoch" in running)
@@ -228,8 +238,7 @@ class BaseTrainLoop(BaseLoop):
             "epoch": epoch,
             "iter": iteration,
             "val_due": due,
-            "pass": self._pass,
-            "pass_begin": self._pass_begin,
+            **({"pass": self._pass, "pass_begin": self._pass_begin} if self.uses_rest_of_pass else {}),
             "num_batches": self.num_batches,
             "data": loader_state(self.dataloader),
             "left_out": [list(place) for place in sorted(self.left_out)],
@@ -240,10 +249,12 @@ class BaseTrainLoop(BaseLoop):
         self._epoch = state_dict["epoch"]
         self._iter = state_dict["iter"]
         self._val_due = state_dict.get("val_due", False)
+        self.uses_rest_of_pass = "pass" in state_dict or "num_batches" not in state_dict
         if "pass" in state_dict:
             self._pass, self._pass_begin = state_dict["pass"], state_dict["pass_begin"]
         elif self.by_epoch:
-            self._pass, self._pass_begin = self._epoch, min(self._epoch * (self.num_batches or 0), self._iter)
+            length = state_dict.get("num_batches", self.num_batches) or 0
+            self._pass, self._pass_begin = self._epoch, min(self._epoch * length, self._iter)
         else:
             self._pass, done = place_of(self.dataloader, self._iter)
             self._pass_begin = self._iter - done

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..evaluator import Evaluator, Metric
-from ..hooks import Hook, HookList, PositionSeedHook
+from ..hooks import Hook, HookList, PlaceHook, PositionSeedHook
 from ..logging import print_log
 from ..model import BaseModel, build_data_preprocessor
 from ..registry import (
@@ -260,6 +260,7 @@ def build_hooks(
         )
     hooks = HookList()
     hooks.register(PositionSeedHook())
+    hooks.register(PlaceHook())
     given = dict(default_hooks or {})
     defaults = DEFAULT_HOOKS if by_epoch else {**DEFAULT_HOOKS, "checkpoint": _CHECKPOINT_BY_ITER}
     for slot, hook in ({**defaults, **given}).items():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -63,8 +64,7 @@ class EpochBasedTrainLoop(BaseTrainLoop):
     def run(self) -> nn.Module:
         """Train."""
         self.runner.call_hook("before_train")
-        if self._val_due:
-            self.validate()
+        self.make_up_validation()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
             if self.should_validate(self._epoch, self._iter):
@@ -152,15 +152,15 @@ class IterBasedTrainLoop(BaseTrainLoop):
         self.runner.call_hook("before_train")
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
-        if self._val_due:
-            self.validate()
-        while self._iter < self._max_iters and not self.stop_training:
-            if not self.runner.model.training:  # a hook may have drawn samples in between
-                self.runner.model.train()
-            self.run_iter(next(self.dataloader_iterator))
-            if self.should_validate(self._epoch, self._iter):
-                self.validate()
-        self.dataloader_iterator = self._endless_batches()  # the old one may have worker processes, which end now
+        self.make_up_validation()
+        with closing(self.dataloader_iterator):  # it may have worker processes
+            while self._iter < self._max_iters and not self.stop_training:
+                if not self.runner.model.training:  # a hook may have drawn samples in between
+                    self.runner.model.train()
+                self.run_iter(next(self.dataloader_iterator))
+                if self.should_validate(self._epoch, self._iter):
+                    self.validate()
+        self.dataloader_iterator = self._endless_batches()
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
         self.runner.call_hook("after_train")
@@ -182,7 +182,7 @@ class IterBasedTrainLoop(BaseTrainLoop):
         super().load_state_dict({**state_dict, "epoch": 0})
         self.dataloader_iterator = self._endless_batches()
 
-    def _endless_batches(self) -> Iterator[Any]:
+    def _endless_batches(self) -> Generator[Any]:
         """Go over the data again and again, from where the run stands."""
         while True:
             for _, batch in self.rest_of_pass():

@@ -145,7 +145,11 @@ def position(runner: Runner) -> dict[str, Any]:
     """Return where the run stands, or will when the stage that is running is over."""
     if isinstance(runner.train_loop, BaseTrainLoop):
         return runner.train_loop.state_dict()
-    return {"epoch": runner.epoch, "iter": runner.iter}  # a user's loop may be any BaseLoop
+    running = runner.running_stages  # a user's loop may be any BaseLoop, and counts when the hooks have been called
+    return {
+        "epoch": runner.epoch + ("after_train_epoch" in running),
+        "iter": runner.iter + ("after_train_iter" in running),
+    }
 
 
 def _go_to(runner: Runner, place: Mapping[str, Any]) -> None:
