@@ -446,7 +446,7 @@ def test_a_slot_takes_an_object_or_a_config(make_runner):
     assert logger in runner.hooks
     assert names(runner)[-2:] == ["CheckpointHook", "SummaryHook"]
     assert runner.hooks[-2].interval == 7
-    assert len(runner.hooks) == 10
+    assert len(runner.hooks) == 11
 
 
 def test_custom_hooks_come_behind_the_default_ones_of_their_priority(make_runner):
@@ -454,7 +454,7 @@ def test_custom_hooks_come_behind_the_default_ones_of_their_priority(make_runner
         priority = "NORMAL"
 
     runner = make_runner(custom_hooks=[Mine(), {"type": "IterTimerHook"}])
-    assert names(runner)[3:7] == ["IterTimerHook", "DistSamplerSeedHook", "Mine", "IterTimerHook"]
+    assert names(runner)[4:8] == ["IterTimerHook", "DistSamplerSeedHook", "Mine", "IterTimerHook"]
     assert sum(isinstance(hook, IterTimerHook) for hook in runner.hooks) == 2
 
 
