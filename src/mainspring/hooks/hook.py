@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -67,12 +67,21 @@ class Hook:
     In ``after_train_epoch`` and ``after_train_iter``, ``runner.epoch`` and ``runner.iter`` still count what is finished
     without the one that is ending.
 
+    A hook may save a checkpoint at any stage. A run that goes on from one saved in ``before_train_iter`` begins with
+    this stage; from one saved in ``after_train_iter``, ``after_train_epoch`` or ``after_val_epoch``, with what follows
+    it, so that the hook that saves comes behind those that change the run there: a warning names them if it does not.
+    Behind a loss within the model's ``train_step`` nothing can be saved exactly; another warning says so.
+
     Attributes:
         priority: The order within a stage; see :class:`Priority`.
         stages: All stages, in the order of a run.
+        idle_at: Stages at which this hook, though it has a method for them, has nothing to do in this run, so that it
+            is not called. It is set before the first of them comes, in ``before_run`` at best.
     """
 
     priority: int | str | Priority = "NORMAL"
+
+    idle_at: Collection[str] = ()
 
     stages: tuple[str, ...] = (
         "before_run", "after_load_checkpoint", "before_train", "before_train_epoch", "before_train_iter",
@@ -211,7 +220,15 @@ class Hook:
         """Release what the hook holds; called when a run is over, however it ended."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what of this hook must survive a stop: plain values; nothing by default."""
+        """Return what of this hook must survive a stop; nothing by default.
+
+        What is returned comes back in its types: tensors, NumPy's arrays and numbers, numbers, strings, None, paths,
+        and dicts, lists, tuples, sets, deques, counters and the like of these. Anything else is an error when it is
+        saved. See :func:`mainspring.checkpoint.to_plain`.
+
+        Of several hooks of one class, each gets back its own: they are told apart by their priority and their public
+        attributes, as these were when they were registered.
+        """
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

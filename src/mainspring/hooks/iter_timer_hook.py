@@ -39,6 +39,27 @@ class IterTimerHook(Hook):
         self._train_seconds = 0.0
         self._first_iter = runner.iter
 
+    # Those of training are called in every step: directly, and without a detour by names.
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Record how long the data took."""
+        runner.message_hub.update_scalar("train/data_time", time.perf_counter() - self._since)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """Record how long the iteration took, and what is left."""
+        hub, now = runner.message_hub, time.perf_counter()
+        elapsed, self._since = now - self._since, now
+        hub.update_scalar("train/time", elapsed)
+        self._train_seconds += elapsed
+        done = runner.iter + 1
+        hub.update_info("eta", self._train_seconds / max(done - self._first_iter, 1) * (runner.max_iters - done))
+
     def _before_epoch(self, runner: Runner, mode: str = "train") -> None:
         self._seconds = 0.0
         self._since = time.perf_counter()
@@ -60,14 +81,8 @@ class IterTimerHook(Hook):
         self._since = now
         hub = runner.message_hub
         hub.update_scalar(f"{mode}/time", elapsed)
-        if mode == "train":
-            self._train_seconds += elapsed
-            done = runner.iter + 1
-            mean = self._train_seconds / max(done - self._first_iter, 1)
-            hub.update_info("eta", mean * (runner.max_iters - done))
-        else:
-            loop = runner.val_loop if mode == "val" else runner.test_loop
-            if loop is not None and loop.num_batches is not None:
-                self._seconds += elapsed
-                mean = self._seconds / (batch_idx + 1)
-                hub.update_info("eta", mean * (loop.num_batches - batch_idx - 1))
+        loop = runner.val_loop if mode == "val" else runner.test_loop
+        if loop is not None and loop.num_batches is not None:
+            self._seconds += elapsed
+            mean = self._seconds / (batch_idx + 1)
+            hub.update_info("eta", mean * (loop.num_batches - batch_idx - 1))

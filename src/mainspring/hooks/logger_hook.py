@@ -110,15 +110,15 @@ class LoggerHook(Hook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Write the line, where it is time."""
-        done = batch_idx + 1
-        if (runner.iter + 1) % self.interval_exp_name == 0:
+        done, iteration = batch_idx + 1, runner.iter + 1
+        if iteration % self.interval_exp_name == 0:
             runner.logger.info(f"Exp name: {runner.experiment_name}", extra={"live": True})
-        if done % self.interval and done != self._short_end and not self.is_last_train_iter(runner):
+        if done % self.interval and done != self._short_end and iteration != runner.max_iters:
             return
         scalars, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "train")
         runner.logger.info(line, extra={"live": True})
         runner.message_hub.update_info("latest_log", scalars, resumed=False)
-        runner.visualizer.add_scalars({**scalars, "mode": "train"}, step=runner.iter + 1)
+        runner.visualizer.add_scalars({**scalars, "mode": "train"}, step=iteration)
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None

@@ -50,6 +50,10 @@ class ProgressHook(Hook):
         self._done = 0
         self._results: dict[str, float] = {}
 
+    def before_run(self, runner: Runner) -> None:
+        """See whether there is a terminal."""
+        self.idle_at = () if _can_show() else ("after_train_iter", "after_val_iter", "after_test_iter")
+
     def before_train(self, runner: Runner) -> None:
         """Begin the display."""
         self._open()
@@ -63,11 +67,9 @@ class ProgressHook(Hook):
         self._open()
 
     def _open(self) -> None:
+        if self._live is not None or not _can_show():
+            return
         console = get_console()
-        if self._live is not None or not is_main_process() or not (console.is_terminal and sys.stdout.isatty()):
-            return
-        if console.is_dumb_terminal:  # rich draws nothing there, and the log lines must speak
-            return
         self._bar = _bar(narrow=console.width < 60)
         self._task = None
         live = Live(console=console, auto_refresh=False, transient=True)
@@ -146,6 +148,12 @@ class ProgressHook(Hook):
         if self._results:
             lines.append(Text("val  ") + Text("  ").join(_pair(k, v) for k, v in self._results.items()))
         return lines
+
+
+def _can_show() -> bool:
+    console = get_console()
+    # On a dumb terminal rich draws nothing, and the log lines must speak.
+    return is_main_process() and console.is_terminal and sys.stdout.isatty() and not console.is_dumb_terminal
 
 
 def _bar(narrow: bool) -> Progress:

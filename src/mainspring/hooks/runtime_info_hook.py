@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..optim import OptimWrapper
 from ..registry import HOOKS
 from ..utils import display_path
 from .hook import Hook
@@ -22,6 +23,9 @@ class RuntimeInfoHook(Hook):
 
     priority = "VERY_HIGH"
 
+    def __init__(self) -> None:
+        self._enter_iteration: Callable[[int], None] = _nothing
+
     def before_run(self, runner: Runner) -> None:
         """Record what does not change in a run."""
         hub = runner.message_hub
@@ -36,6 +40,8 @@ class RuntimeInfoHook(Hook):
         hub.update_info("iter", runner.iter)
         hub.update_info("max_epochs", runner.max_epochs)
         hub.update_info("max_iters", runner.max_iters)
+        wrapper: Any = runner.optim_wrapper  # anybody's, which need not ask
+        self._enter_iteration = wrapper.enter_iteration if isinstance(wrapper, OptimWrapper) else _nothing
         dataset = runner.train_dataloader.dataset
         hub.update_info("dataset_meta", getattr(dataset, "metainfo", None))
         if runner.iter < runner.max_iters:
@@ -51,11 +57,11 @@ class RuntimeInfoHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Record the iteration and the learning rates it will use; the optimizer wrapper learns the iteration too."""
-        hub = runner.message_hub
-        hub.update_info("iter", runner.iter)
-        runner.optim_wrapper.enter_iteration(runner.iter)
-        for name, values in runner.optim_wrapper.get_lr().items():
-            hub.update_scalar(f"train/{name}", values[0])
+        hub, iteration, optim_wrapper = runner.message_hub, runner.iter, runner.optim_wrapper
+        hub.update_info("iter", iteration)
+        self._enter_iteration(iteration)
+        for name, values in optim_wrapper.get_lr().items():
+            hub.update_scalar("train/" + name, values[0])
 
     def after_train_iter(
         self,
@@ -74,7 +80,7 @@ class RuntimeInfoHook(Hook):
             )
         hub = runner.message_hub
         for name, value in outputs.items():
-            hub.update_scalar(f"train/{name}", value)
+            hub.update_scalar("train/" + name, value)
 
     def before_val(self, runner: Runner) -> None:
         """Record the stage."""
@@ -113,6 +119,10 @@ class RuntimeInfoHook(Hook):
                 runner.message_hub.update_scalar(f"{mode}/{name}", numbers[name])
             else:
                 runner.message_hub.update_info(f"{mode}/{name}", value)
+
+
+def _nothing(iteration: int) -> None:
+    """Take the place of ``enter_iteration`` where the optimizer wrapper has none."""
 
 
 def _opening(runner: Runner) -> str:

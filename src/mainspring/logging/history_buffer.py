@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -66,8 +68,8 @@ class HistoryBuffer:
             raise ValueError(f"max_length must be at least 1, got {max_length}.")
         self.max_length = max_length
         self.name = name
-        self._values: list[float] = []
-        self._counts: list[Number] = []
+        self._values: deque[float] = deque(maxlen=max_length)
+        self._counts: deque[Number] = deque(maxlen=max_length)
         self._total_sum = 0.0
         self._total_count: Number = 0
         self._total_updates = 0
@@ -152,7 +154,7 @@ class HistoryBuffer:
             total, count = self._total_sum, self._total_count
         else:
             total = sum(self._window(window_size))
-            count = sum(self._counts[-window_size:])
+            count = sum(_newest(self._counts, window_size))
         return total / count if count else float("nan")
 
     def min(self, window_size: int | None = None) -> float:
@@ -220,8 +222,8 @@ class HistoryBuffer:
         """Return what is kept and the totals, as tensors and numbers. Reads what waits."""
         self._read()
         return {
-            "values": torch.tensor(self._values, dtype=torch.float64),
-            "counts": torch.tensor(self._counts, dtype=torch.float64),
+            "values": torch.tensor(list(self._values), dtype=torch.float64),
+            "counts": torch.tensor(list(self._counts), dtype=torch.float64),
             "total_sum": self._total_sum,
             "total_count": self._total_count,
             "total_updates": self._total_updates,
@@ -230,15 +232,15 @@ class HistoryBuffer:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Replace the history by that of :meth:`state_dict`."""
         self._waiting.clear()
-        self._values = state_dict["values"].tolist()[-self.max_length :]
-        self._counts = state_dict["counts"].tolist()[-self.max_length :]
+        self._values = deque(state_dict["values"].tolist(), maxlen=self.max_length)
+        self._counts = deque(state_dict["counts"].tolist(), maxlen=self.max_length)
         self._total_sum = state_dict["total_sum"]
         self._total_count = state_dict["total_count"]
         self._total_updates = state_dict["total_updates"]
 
     def _window(self, window_size: int | None) -> list[float]:
         self._check(window_size)
-        return self._values if window_size is None else self._values[-window_size:]
+        return _newest(self._values, len(self._values) if window_size is None else window_size)
 
     def _check(self, window_size: int | None) -> None:
         self._read()
@@ -252,17 +254,12 @@ class HistoryBuffer:
             read_together([self])
 
     def _append(self, arrived: Arrived) -> None:
-        # One by one, so that the sum does not depend on how often the buffer is read.
-        total = self._total_sum + arrived.dropped_sum
-        for value in arrived.values:
-            total += value
-        self._total_sum = total
+        # One by one, so that the sum does not depend on how often the buffer is read: sum() is more exact than that.
+        (self._total_sum,) = deque(accumulate(arrived.values, initial=self._total_sum + arrived.dropped_sum), maxlen=1)
         self._total_count += arrived.dropped_count + sum(arrived.counts)
         self._total_updates += arrived.dropped_updates + len(arrived.values)
         self._values += arrived.values
         self._counts += arrived.counts
-        del self._values[: -self.max_length]
-        del self._counts[: -self.max_length]
 
     @property
     def _called(self) -> str:
@@ -298,6 +295,11 @@ class HistoryBuffer:
 
 for _method in (HistoryBuffer.mean, HistoryBuffer.min, HistoryBuffer.max, HistoryBuffer.current):
     HistoryBuffer.register_statistics(_method)
+
+
+def _newest(entries: deque[Any], count: int) -> list[Any]:
+    """Return the newest entries, in their order."""
+    return list(islice(reversed(entries), count))[::-1]
 
 
 def read_together(buffers: Iterable[HistoryBuffer]) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import groupby, islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,12 +15,15 @@ from torch import Tensor
 from .logger import print_log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 __all__ = ["Arrived", "Number", "Waiting", "fetch"]
 
 Number = int | float
 _Kind = tuple[torch.device, torch.dtype]
+_NUMBERS = {int, float, bool}
+_kind_of: Callable[[Tensor], _Kind] = attrgetter("device", "dtype")
+_version_of: Callable[[Tensor], int] = attrgetter("_version")
 
 
 @dataclass(slots=True)
@@ -104,12 +108,17 @@ class Waiting:
 
     def _sort_pending(self) -> None:
         """Make runs of what waits one by one."""
-        for kind, entries in groupby(self.pending, key=_kind_of):
-            values, counts = zip(*entries, strict=True)
+        if not self.pending:
+            return
+        values, counts = map(list, zip(*self.pending, strict=True))
+        first = 0
+        for kind, length in _runs_of_kinds(values):
+            run = _Run(kind, values[first : first + length], counts[first : first + length])
+            first += length
             if kind is not None:
-                self._look_for_changes(values)
-            self._runs.append(_Run(kind, list(values), list(counts)))
-            self._length += len(counts)
+                self._look_for_changes(run.values)
+            self._runs.append(run)
+        self._length += len(counts)
         self.pending.clear()
 
     def _drop(self, run: _Run) -> None:
@@ -126,7 +135,13 @@ class Waiting:
         self._dropped_tensors[kind] = total if so_far is None else so_far + total
 
     def _look_for_changes(self, tensors: Iterable[Tensor]) -> None:
-        if self._told_of_change or not any(not t.is_inference() and t._version for t in tensors):
+        if self._told_of_change:
+            return
+        try:
+            changed = max(map(_version_of, tensors)) > 0
+        except RuntimeError:  # of one that was made in inference mode nobody counts what is written to it
+            changed = any(not tensor.is_inference() and tensor._version for tensor in tensors)
+        if not changed:
             return
         self._told_of_change = True
         print_log(
@@ -162,11 +177,19 @@ def _to_host(tensors: dict[_Kind, list[Tensor]]) -> dict[_Kind, Iterator[Any]]:
 
 
 def _join(tensors: list[Tensor]) -> Tensor:
-    if all(tensor.dim() == 0 for tensor in tensors):
+    if max(map(Tensor.dim, tensors)) == 0:
         return torch.stack(tensors)
     return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
-def _kind_of(entry: tuple[Any, Number]) -> _Kind | None:
-    value = entry[0]
-    return (value.device, value.dtype) if isinstance(value, Tensor) else None
+def _runs_of_kinds(values: list[Any]) -> list[tuple[_Kind | None, int]]:
+    """Return the kinds of successive values, and of how many each; nearly always all are of one kind."""
+    types = set(map(type, values))
+    if types <= _NUMBERS:
+        return [(None, len(values))]
+    if types == {Tensor}:
+        kinds = set(map(_kind_of, values))
+        if len(kinds) == 1:
+            return [(kinds.pop(), len(values))]
+    runs = groupby(_kind_of(value) if isinstance(value, Tensor) else None for value in values)
+    return [(kind, sum(1 for _ in run)) for kind, run in runs]

@@ -93,7 +93,8 @@ class BaseModel(BaseModule):
             ValueError: ``mode`` is not in :attr:`modes`.
         """
         if "mode" in kwargs:
-            self._check_mode(kwargs["mode"])
+            if kwargs["mode"] not in self.modes:
+                self._check_mode(kwargs["mode"])
         elif self._mode_position is not None and len(args) > self._mode_position:
             self._check_mode(args[self._mode_position])
         return super().__call__(*args, **kwargs)
@@ -154,7 +155,7 @@ class BaseModel(BaseModule):
                 f"{self._forward_name()} returned {describe(losses)} in mode 'loss', but a dict of losses is"
                 " expected, such as {'loss': loss}." + (" Does every branch of it return?" if losses is None else "")
             )
-        log_vars: dict[str, torch.Tensor] = OrderedDict()
+        log_vars: OrderedDict[str, torch.Tensor] = OrderedDict()
         total: torch.Tensor | None = None
         for name, value in losses.items():
             if not isinstance(name, str):
@@ -163,7 +164,8 @@ class BaseModel(BaseModule):
                     " strings, such as 'loss' or 'loss_cls'."
                 )
             is_loss = "loss" in name
-            scalar = self._as_scalar(name, value, is_loss)
+            is_scalar = type(value) is torch.Tensor and value.dim() == 0
+            scalar = value if is_scalar else self._as_scalar(name, value, is_loss)
             log_vars[name] = scalar
             if is_loss:
                 total = scalar if total is None else total + scalar
@@ -173,7 +175,9 @@ class BaseModel(BaseModule):
                 f"{self._forward_name()} returned {got} in mode 'loss'; nothing can be optimised. Name what is to"
                 " be optimised with 'loss' in its key, such as {'loss': loss} or {'loss_cls': a, 'loss_box': b}."
             )
-        return total, OrderedDict(loss=total, **{k: v for k, v in log_vars.items() if k != "loss"})
+        log_vars["loss"] = total
+        log_vars.move_to_end("loss", last=False)
+        return total, log_vars
 
     def _as_scalar(self, name: str, value: Any, is_loss: bool) -> torch.Tensor:
         if isinstance(value, (list, tuple)) and value:
@@ -202,10 +206,10 @@ class BaseModel(BaseModule):
             TypeError: It is neither a dict nor a tuple nor a list, or ``forward`` does not take it.
         """
         try:
-            if isinstance(data, Mapping):
-                return self(**data, mode=mode)
             if isinstance(data, (list, tuple)):
                 return self(*data, mode=mode)
+            if isinstance(data, Mapping):
+                return self(**data, mode=mode)
         except (TypeError, AttributeError) as error:
             error.add_note(what_forward_got(self.forward, self._forward_name(), data, mode))
             raise

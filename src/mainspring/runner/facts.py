@@ -36,13 +36,13 @@ class RunFacts(ABC):
     def epoch(self) -> int:
         """Epochs that are finished; 0 without training."""
         loop = self.__dict__.get("train_loop")  # one that nobody has asked for yet has not begun
-        return 0 if loop is None else int(loop.epoch)
+        return 0 if loop is None else loop.epoch
 
     @property
     def iter(self) -> int:
         """Iterations that are finished; 0 without training."""
         loop = self.__dict__.get("train_loop")  # one that nobody has asked for yet has not begun
-        return 0 if loop is None else int(loop.iter)
+        return 0 if loop is None else loop.iter
 
     @property
     def max_epochs(self) -> int:
