@@ -82,7 +82,7 @@ Trajectory = tuple[list[float], dict[str, Tensor]]
 
 def mlp_with_dropout_and_sgd() -> Trajectory:
     net, losses = new(Mlp), []
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3, fused=True)
     for _, images, labels in batches():
         loss = F.cross_entropy(net(images), labels)
         loss.backward()
@@ -94,7 +94,7 @@ def mlp_with_dropout_and_sgd() -> Trajectory:
 
 def conv_net_with_mixing_and_adam() -> Trajectory:
     net, losses = new(ConvNet), []
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01, fused=True)
     for _, images, labels in batches():
         images, targets = mixed(images, labels)
         loss = F.cross_entropy(net(images), targets)
@@ -107,7 +107,7 @@ def conv_net_with_mixing_and_adam() -> Trajectory:
 
 def accumulation_and_clipping() -> Trajectory:
     net, losses = new(Mlp), []
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.3, momentum=0.9)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.3, momentum=0.9, fused=True)
     for step, images, labels in batches():
         loss = F.cross_entropy(net(images), labels)
         (loss / (3 if step < 48 else 2)).backward()
@@ -121,7 +121,7 @@ def accumulation_and_clipping() -> Trajectory:
 
 def warm_up_and_cosine() -> Trajectory:
     net, losses = new(ConvNet), []
-    optimizer = torch.optim.AdamW(net.parameters(), lr=0.02, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.02, weight_decay=0.05, fused=True)
     for step, images, labels in batches():
         if step < 10:
             lr = 0.02 * (0.1 * (1 - step / 9) + step / 9)
@@ -140,7 +140,7 @@ def warm_up_and_cosine() -> Trajectory:
 
 def bfloat16() -> Trajectory:
     net, losses = new(ConvNet), []
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, fused=True)
     for _, images, labels in batches():
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = F.cross_entropy(net(images), labels)

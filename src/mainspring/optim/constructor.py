@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, build
+from .fused import with_fused_step
 from .optim_wrapper import OptimWrapper
 
 __all__ = ["DefaultOptimWrapperConstructor", "build_optim_wrapper"]
@@ -59,6 +60,9 @@ def _build(model: nn.Module, cfg: OptimWrapper | Optimizer | Mapping[str, Any]) 
 class DefaultOptimWrapperConstructor:
     """Builds one optimizer over all parameters of a model, and its wrapper.
 
+    One of torch's is built with ``fused=True`` where torch has that, unless the config says how its step is made; see
+    :func:`~mainspring.optim.fused.with_fused_step`.
+
     Args:
         optim_wrapper_cfg: The wrapper's config, with the key ``optimizer``.
         paramwise_cfg: Options for single parameters; none are known yet.
@@ -102,7 +106,7 @@ class DefaultOptimWrapperConstructor:
                     f"optim_wrapper.optimizer.lr must be a number, but it is {optimizer['lr']!r} (str). In YAML, 1e-4"
                     " is a string: write 1.0e-4."
                 )
-            optimizer = build({**optimizer, "params": list(model.parameters())}, OPTIMIZERS)
+            optimizer = build({**with_fused_step(optimizer, model), "params": list(model.parameters())}, OPTIMIZERS)
         options.setdefault("type", OptimWrapper)
         built: OptimWrapper = build({**options, "optimizer": optimizer}, OPTIM_WRAPPERS)
         return built

@@ -1,0 +1,65 @@
+"""Which optimizers get torch's fused step unasked."""
+
+import pytest
+import torch
+from torch import nn
+
+from mainspring.optim import build_optim_wrapper
+
+ADAM = {"type": "Adam", "lr": 0.01}
+
+
+class Own(torch.optim.SGD):
+    pass
+
+
+def fused(cfg, model=None):
+    return build_optim_wrapper(model or nn.Linear(2, 2), {"optimizer": cfg}).defaults.get("fused")
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "Adagrad"])
+def test_those_of_torch_that_have_one(name):
+    assert fused({"type": name, "lr": 0.01, "maximize": True}) is True
+    assert fused({"type": getattr(torch.optim, name), "lr": 0.01}) is True
+
+
+@pytest.mark.parametrize("choice", [{"fused": False}, {"foreach": True}, {"foreach": False}, {"capturable": True}])
+def test_not_against_what_the_config_says(choice):
+    assert not fused({**ADAM, **choice})
+
+
+@pytest.mark.parametrize("kind", ["RMSprop", "LBFGS", Own])
+def test_not_what_has_none_or_is_the_users_own(kind):
+    assert not fused({"type": kind, "lr": 0.01})
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Linear(2, 2, dtype=torch.bfloat16),
+        nn.Linear(2, 2, dtype=torch.complex64),
+        nn.Linear(2, 2, device="meta"),
+        nn.Sequential(nn.Linear(2, 2), nn.Embedding(3, 2, sparse=True)),
+        nn.EmbeddingBag(3, 2, sparse=True),
+    ],
+    ids=["half", "complex", "meta", "sparse", "bag"],
+)
+def test_not_where_a_parameter_speaks_against_it(model):
+    assert not fused({"type": "SGD", "lr": 0.1}, model)
+
+
+def test_not_an_optimizer_that_is_given():
+    model = nn.Linear(2, 2)
+    assert not build_optim_wrapper(model, torch.optim.SGD(model.parameters(), lr=0.1)).defaults["fused"]
+
+
+def test_results_differ_by_rounding_alone():
+    def trained(**choice):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 3))
+        wrapper = build_optim_wrapper(model, {"optimizer": {**ADAM, "weight_decay": 0.1, **choice}})
+        for _ in range(30):
+            wrapper.update_params(model(torch.randn(4, 8)).square().mean())
+        return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+    torch.testing.assert_close(trained(), trained(fused=False), rtol=0, atol=1e-5)
