@@ -164,10 +164,20 @@ def test_a_closed_writer_can_be_used_again(writer, tmp_path):
         assert read_checkpoint(tmp_path / f"{number}.pth")["w"].sum() == 10
 
 
-def test_what_goes_to_a_url_is_waited_for(writer):
+def test_the_first_that_goes_to_a_url_is_waited_for(writer):
     writer.save({"a": 1}, "memory://runs/x.pth")
     assert not writer.busy
     assert fileio.exists("memory://runs/x.pth")
+    with Held(writer, "memory://runs/y.pth"):
+        assert writer.busy
+    writer.wait()
+    assert read_checkpoint("memory://runs/y.pth") == {"a": 1}
+
+
+def test_errors_of_content_for_a_url_stay_what_they_are(writer):
+    pytest.importorskip("safetensors")
+    with pytest.raises(TypeError, match="holds only tensors by name"):
+        save_checkpoint({"state_dict": {"w": 1}}, "memory://runs/x.safetensors")
 
 
 def test_files_of_safetensors_are_waited_for(writer, tmp_path):

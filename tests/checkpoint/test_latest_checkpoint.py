@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import uuid
 from pathlib import Path
 
 import pytest
 import torch
 
-from mainspring.checkpoint import find_latest_checkpoint, run_checkpoints, save_checkpoint
+from mainspring.checkpoint import (
+    find_latest_checkpoint,
+    newest_whole,
+    read_checkpoint,
+    run_checkpoints,
+    save_checkpoint,
+)
 
 
 def ours(path, iteration, epoch=0):
@@ -245,3 +252,44 @@ def test_a_run_does_not_begin_anew_because_its_checkpoints_may_not_be_read(tmp_p
     (tmp_path / "epoch_1.pth").chmod(0)
     with pytest.raises(PermissionError):
         find_latest_checkpoint(tmp_path)
+
+
+# What reads them.
+
+
+def test_the_newest_that_can_be_read_is_found_with_what_it_holds(tmp_path):
+    for iteration in range(4):
+        ours(tmp_path / f"{iteration}.pth", iteration)
+    for iteration in (2, 3):
+        damage(tmp_path / f"{iteration}.pth")
+    found = newest_whole(tmp_path, read=read_checkpoint)
+    assert found.file == tmp_path / "1.pth"
+    assert found.content["train_loop"]["iter"] == 1
+    assert list(found.damaged) == [tmp_path / "3.pth", tmp_path / "2.pth"]
+    assert all(file.name in text and "digest is wrong" in text for file, text in found.damaged.items())
+
+
+def test_one_that_is_deleted_meanwhile_is_passed_over(tmp_path):
+    for iteration in range(3):
+        ours(tmp_path / f"{iteration}.pth", iteration)
+
+    def read(file):
+        (tmp_path / "2.pth").unlink(missing_ok=True)
+        return read_checkpoint(file)
+
+    assert newest_whole(tmp_path, read=read).file == tmp_path / "1.pth"
+    for file in tmp_path.iterdir():
+        damage(file)
+    found = newest_whole(tmp_path)
+    assert (found.file, found.content, len(found.damaged)) == (None, None, 2)
+
+
+def test_directories_of_all_kinds_are_searched_together(tmp_path):
+    url = f"memory://{uuid.uuid4().hex}"
+    ours(tmp_path / "1.pth", 1)
+    ours(f"{url}/2.pth", 2)
+    ours(tmp_path / "3.pth", 3)
+    found = run_checkpoints(tmp_path, url, f"{url}/", tmp_path.as_uri())
+    assert [str(file) for file in found] == [str(tmp_path / "3.pth"), f"{url}/2.pth", str(tmp_path / "1.pth")]
+    assert read_checkpoint(found[1])["train_loop"]["iter"] == 2
+    assert find_latest_checkpoint(url) == f"{url}/2.pth"

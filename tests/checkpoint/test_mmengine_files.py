@@ -181,7 +181,7 @@ def test_a_run_goes_on_from_it(file, tmp_path):
     assert runner.message_hub.get_scalar("train/loss").total_updates == 6
     saved = read_checkpoint(Path(runner.work_dir) / "epoch_3.pth")
     assert saved["train_loop"]["iter"] == 6
-    assert saved["message_hub"]["runtime_info"]["texts"] == ["ab", "c"]
+    assert saved["message_hub"]["runtime_info"]["texts"].tolist() == ["ab", "c"]
 
 
 def test_a_history_that_makes_no_sense_is_left_out_and_named(written, tmp_path, capsys):

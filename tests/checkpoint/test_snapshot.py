@@ -68,12 +68,8 @@ def test_tensors_of_every_kind_are_copied_and_can_be_saved(make, tmp_path):
 @pytest.mark.filterwarnings("ignore::UserWarning")  # torch's: all of these are betas or deprecated
 @pytest.mark.parametrize(
     "make",
-    [
-        quantized,
-        lambda: torch.eye(3).to_sparse_csr(),
-        lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
-    ],
-    ids=["quantized", "sparse rows", "nested"],
+    [quantized, lambda: torch.eye(3).to_sparse_csr()],
+    ids=["quantized", "sparse rows"],
 )
 def test_rare_kinds_are_copied_too(make):
     tensor = make()

@@ -35,6 +35,21 @@ def test_what_cannot_be_saved_leaves_the_old_file_and_nothing_else(tmp_path):
     assert os.listdir(tmp_path) == ["epoch_1.pth"]
 
 
+def test_one_memory_looked_at_as_two_types_is_saved_as_two(tmp_path):
+    """torch.save refuses it; a checkpoint that is written in the background has it so, too."""
+    numbers = torch.arange(6.0)
+    bits = numbers.view(torch.int32)
+    content = {"a": numbers, "b": bits[::2], "c": bits, "d": numbers.view(2, 3)}
+    save_checkpoint(content, tmp_path / "x.pth")
+    read = read_checkpoint(tmp_path / "x.pth")
+    assert all(torch.equal(read[name], content[name]) for name in content)
+    read["a"].fill_(7)
+    assert read["d"][0, 0] == 7, "those of one type stay tied"
+    assert torch.equal(read["c"], bits)
+    read["c"][0] = 5
+    assert read["b"][0] == 5
+
+
 @pytest.mark.parametrize("missing", [10, 100, 1_000, 50_000, 200_000])
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, missing):
     """Whether the last bytes have no place, or most of them: torch's writer has errors of its own."""

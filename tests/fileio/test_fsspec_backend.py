@@ -1,6 +1,7 @@
 import errno
 import io
 import os
+import threading
 from pathlib import Path
 from typing import ClassVar
 
@@ -83,6 +84,58 @@ def test_a_file_is_renamed_to_its_place_also_over_an_older_one(renaming, monkeyp
         put(content, url)
         assert get(url) == content
         assert list(renaming.store) == ["/runs/deep/file"]
+
+
+def test_a_stream_and_a_move_go_into_new_directories(renaming):
+    backend = FsspecBackend()
+    backend.put_stream(lambda file: file.write(b"stream"), f"{renaming.protocol}://runs/deep/file")
+    backend.move(f"{renaming.protocol}://runs/deep/file", f"{renaming.protocol}://runs/aside/file")
+    assert {path: file.getvalue() for path, file in renaming.store.items()} == {"/runs/aside/file": b"stream"}
+
+
+def test_a_missing_directory_is_made_where_the_driver_has_an_error_of_its_own():
+    class PermanentError(Exception):
+        """As ftplib's, which is no OSError."""
+
+    class Server(Renaming):
+        protocol = "server"
+        store: ClassVar = {}
+        pseudo_dirs: ClassVar = [""]
+
+        def pipe_file(self, path, value, **kwargs):
+            try:
+                super().pipe_file(path, value, **kwargs)
+            except FileNotFoundError as error:
+                raise PermanentError("550 No such file or directory.") from error
+
+    fsspec.register_implementation("server", Server, clobber=True)
+    put(b"content", "server://runs/deep/file")
+    assert get("server://runs/deep/file") == b"content"
+
+
+def test_threads_use_the_file_system_that_was_found():
+    """fsspec keeps one for each thread, and each would import and connect."""
+    made = []
+
+    class Counted(MemoryFileSystem):
+        protocol = "counted"
+
+        @classmethod
+        def _strip_protocol(cls, path):
+            return super()._strip_protocol(path.removeprefix("counted://"))
+
+        def __init__(self, *args, **kwargs):
+            made.append(threading.current_thread())
+            super().__init__(*args, **kwargs)
+
+    fsspec.register_implementation("counted", Counted, clobber=True)
+    backend = FsspecBackend()
+    backend.prepare("counted://bucket/a")
+    thread = threading.Thread(target=backend.put, args=(b"x", "counted://bucket/b/c"))
+    thread.start()
+    thread.join()
+    assert made == [threading.main_thread()]
+    assert backend.get("counted://bucket/b/c") == b"x"
 
 
 @pytest.mark.parametrize("before", [None, b"old"])

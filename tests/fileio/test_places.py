@@ -166,3 +166,56 @@ def test_the_wrong_kind_of_content_is_refused_before_anything_is_written(at):
     with pytest.raises(TypeError, match=r"put_text writes a string, but it was given bytes.*put"):
         put_text(b"bytes", at("file"))
     assert not fileio.exists(at("file"))
+
+
+def test_a_range_is_read_by_itself(at):
+    put(b"0123456789", at("file"))
+    backend = fileio.get_file_backend(at("file"))
+    assert [backend.get_range(at("file"), *ends) for ends in ((0, 1), (4, 7), (8, 10), (8, 20))] == [
+        b"0", b"456", b"89", b"89"
+    ]  # fmt: skip
+
+
+def test_a_stream_appears_when_it_has_ended(at):
+    backend = fileio.get_file_backend(at("file"))
+
+    def write(file):
+        file.write(b"whole, ")
+        assert not fileio.exists(at("new", "file"))
+        file.write(memoryview(b"and at once"))
+
+    backend.put_stream(write, at("new", "file"))
+    assert get(at("new", "file")) == b"whole, and at once"
+
+    def fail(file):
+        file.write(b"half")
+        raise OSError("no more")
+
+    with pytest.raises(OSError, match="no more"):
+        backend.put_stream(fail, at("new", "file"))
+    assert get(at("new", "file")) == b"whole, and at once"
+    assert [facts.name for facts in backend.files_in(at("new"))] == ["file"]
+
+
+def test_the_files_of_a_directory_are_told_without_reading_them(tree, at):
+    backend = fileio.get_file_backend(tree)
+    facts = {facts.name: facts for facts in backend.files_in(tree)}
+    assert {name: one.size for name, one in facts.items()} == {"1.txt": 5, "2.json": 6, ".hidden.txt": 11}
+    put(b"later", at("tree", "2.json"))
+    later = {facts.name: facts for facts in backend.files_in(tree)}
+    assert later["2.json"].modified > facts["2.json"].modified > 1e18
+    assert later["1.txt"] == facts["1.txt"]
+    assert backend.files_in(at("nowhere")) == []
+
+
+def test_a_file_is_moved_over_what_is_there(at):
+    backend = fileio.get_file_backend(at("a"))
+    put(b"new", at("a"))
+    put(b"old", at("deep", "b"))
+    backend.move(at("a"), at("deep", "b"))
+    backend.move(at("deep", "b"), at("other", "b"))
+    assert get(at("other", "b")) == b"new"
+    assert not isfile(at("a"))
+    assert not isfile(at("deep", "b"))
+    with pytest.raises(FileNotFoundError):
+        backend.move(at("a"), at("b"))

@@ -3,6 +3,7 @@ import math
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from mainspring import BaseMetric
 from mainspring.checkpoint import read_checkpoint
 from mainspring.hooks import CheckpointHook, Hook, LoggerHook
+from mainspring.hooks.checkpoint_files import check_space
 
 
 class Scripted(BaseMetric):
@@ -229,7 +231,7 @@ def test_another_directory(train, tmp_path):
     files = sorted(path.name for path in (tmp_path / "disk" / "run").glob("*.pth"))
     assert files == ["best_accuracy_epoch_2.pth", "epoch_2.pth"]
     assert checkpoints(runner) == []
-    assert hook_of(runner).directory(runner) == tmp_path / "disk" / "run"
+    assert Path(hook_of(runner).directory(runner)) == tmp_path / "disk" / "run"
 
 
 def test_a_run_with_another_directory_is_resumed_from_there(train, tmp_path):
@@ -318,16 +320,20 @@ def test_an_entry_to_publish_that_is_not_there(train):
 
 
 @pytest.mark.parametrize("name", ["backend_args", "file_client_args"])
-def test_files_go_to_local_directories_only(make_runner, tmp_path, name):
+def test_where_files_may_go(make_runner, tmp_path, name):
     for hook in (CheckpointHook, LoggerHook):
         hook(**{name: None})
         hook(**{name: {"backend": "local"}})
-        with pytest.raises(ValueError, match=f"{hook.__name__}: {name} is .*'petrel'.* local directories only"):
-            hook(**{name: {"backend": "petrel"}})
-        with pytest.raises(ValueError, match=f"{hook.__name__}: out_dir is 's3://bucket/runs'"):
-            hook(out_dir="s3://bucket/runs")
+    with pytest.raises(ValueError, match=f"LoggerHook: {name} is .*'petrel'.* local directories only"):
+        LoggerHook(**{name: {"backend": "petrel"}})
+    with pytest.raises(ValueError, match="LoggerHook: out_dir is 's3://bucket/runs'"):
+        LoggerHook(out_dir="s3://bucket/runs")
+    with pytest.raises(ValueError, match="There is no petrel backend here"):
+        CheckpointHook(**{name: {"backend": "petrel"}})
+    with pytest.raises(ValueError, match=r"backend_args is .*'memory'.*, but without out_dir"):
+        CheckpointHook(**{name: {"backend": "memory"}})
     runner = make_runner()
-    with pytest.raises(ValueError, match=f"save_checkpoint: {name} is "):
+    with pytest.raises(ValueError, match="There is no petrel backend here"):
         runner.save_checkpoint(tmp_path, "x.pth", **{name: {"backend": "petrel"}})
     runner.save_checkpoint(str(tmp_path), "x.pth", {"backend": "disk"}, False, False, {"note": 1}, True, None)
     checkpoint = read_checkpoint(tmp_path / "x.pth")
@@ -341,3 +347,21 @@ def test_arguments_stand_in_the_order_of_mmengine():
     )
     assert (hook.filename_tmpl, hook.published_keys, hook.save_begin) == ("at_{}.pth", ["meta"], 3)
     assert LoggerHook(10, True, 1000, None, ".log", True, None, False, None).log_metric_by_epoch is False
+
+
+@pytest.mark.parametrize(
+    ("size", "free", "told"),
+    [
+        (700, 650, "takes 700 bytes, .* only 650 bytes left"),
+        (3_500, 0, "takes 3.4 KB, .* only 0 bytes left"),
+        (5 * 2**20, 999, "takes 5.0 MB, .* only 999 bytes left"),
+        (1_200 * 2**20, 512 * 2**20, "takes 1.2 GB, .* only 512 MB left"),
+        (70 * 2**40, 64 * 2**30, "takes 70 TB, .* only 64 GB left"),
+    ],
+)
+def test_sizes_are_told_in_units_that_fit(tmp_path, monkeypatch, size, free, told):
+    monkeypatch.setattr("shutil.disk_usage", lambda directory: SimpleNamespace(free=free))
+    with pytest.raises(OSError, match=told):
+        check_space(tmp_path, size, 1)
+    assert check_space(tmp_path, free, 1) == ""
+    assert re.search(r"3 checkpoints of .* will stand in .* has only", check_space(tmp_path, free, 3)) or free == 0

@@ -1,6 +1,7 @@
 """The stages of hooks, their order, and who is called."""
 
 import traceback
+from pathlib import Path
 
 import pytest
 
@@ -384,6 +385,59 @@ def test_a_stage_in_a_stage_is_seen_from_within():
     hooks.call("after_train_iter", None, batch_idx=0)
     assert seen == [["after_train_iter", "before_save_checkpoint"], ["after_train_iter"]]
     assert list(hooks.running) == []
+
+
+def test_whose_turn_is_still_to_come_is_known_from_within_in_every_stage_that_runs():
+    seen = []
+
+    class First(Hook):
+        priority = "HIGH"
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            hooks.call("before_save_checkpoint", runner, checkpoint={})
+
+        def before_save_checkpoint(self, runner, checkpoint):
+            hooks.register(registered, "LOWEST")
+            seen.append(hooks.still_to_act())
+
+    class Later(Hook):
+        def _after_iter(self, runner, batch_idx, data_batch=None, outputs=None, mode="train"):
+            seen.append(hooks.still_to_act())
+
+    class Saved(Hook):
+        def before_save_checkpoint(self, runner, checkpoint):
+            seen.append(hooks.still_to_act())
+
+    later, saved, registered = Later(), Saved(), Recorder()
+    hooks = hook_list(First(), later, saved)
+    hooks.call("after_train_iter", type("Run", (), {"epoch": 0, "iter": 0}), batch_idx=0)
+    assert seen == [
+        [("after_train_iter", later), ("before_save_checkpoint", saved)],
+        [("after_train_iter", later), ("before_save_checkpoint", registered)],
+        [("after_train_iter", registered)],
+    ]
+    assert hooks.still_to_act() == []
+
+
+def test_a_hook_is_described_as_it_was_when_it_was_registered():
+    class Described(Hook):
+        def __init__(self):
+            self.interval = 3
+            self.folder = Path("a") / "b"
+            self.names = ["x", ("y", None)]
+            self.kept = {}
+            self.model = object()
+            self._count = 0
+
+    hook = Described()
+    hooks = HookList()
+    hooks.register(hook, "LOW")
+    hook.interval = 4
+    settings = hooks.settings(hook)
+    assert settings.pop("class").endswith("<locals>.Described")
+    assert settings == {
+        "priority": "70", ".interval": "3", ".folder": str(Path("a") / "b"), ".names": "['x', ('y', None)]"
+    }  # fmt: skip
 
 
 def test_a_hook_may_validate_or_test_in_the_middle_of_training(make_runner, make_loader):

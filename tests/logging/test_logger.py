@@ -254,3 +254,27 @@ def test_a_lock_that_was_held_while_the_process_forked(tmp_path):
         """,
     )
     assert printed.endswith("not stuck\n")
+
+
+def test_a_log_file_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "run").write_text("in the way")
+    with pytest.raises(
+        OSError, match=r"The log file cannot be made .*A file stands where a directory should be"
+    ) as caught:
+        MMLogger("blocked", log_file=tmp_path / "run" / "x.log")
+    assert caught.value.filename.endswith("x.log")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_full_disk_is_said_once_and_the_run_goes_on(tmp_path, capsys):
+    (tmp_path / "x.log").symlink_to("/dev/full")
+    logger = MMLogger("full", log_file=tmp_path / "x.log")
+    for number in range(3):
+        logger.info("line %d", number)
+    logger.close_file()
+    logger.info("line 3")
+    logger.close_file()
+    out, err = capsys.readouterr()
+    assert [f"line {number}" in out for number in range(4)] == [True] * 4, "the console has them"
+    assert err.count("The log file cannot be written (No space left on device). Make room there") == 1
+    assert "Traceback" not in err

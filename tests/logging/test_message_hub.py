@@ -87,6 +87,7 @@ def test_state(hub, tmp_path):
     nested = {"list": [1, 2.5, "x", None, (True,)], "weights": torch.arange(3)}
     hub.update_info("nested", nested)
     hub.update_info("best", np.float64(0.75))
+    hub.update_info("classes", np.array([1, 2], dtype=np.uint8))
     hub.update_info("secret", 1, resumed=False)
     torch.save(hub.state_dict(), tmp_path / "hub.pth")
     nested["list"].append("later")
@@ -99,7 +100,9 @@ def test_state(hub, tmp_path):
     assert loaded.get_scalar("loss").current() == 0.5
     assert loaded.get_info("nested")["list"] == [1, 2.5, "x", None, (True,)]
     assert loaded.get_info("nested")["weights"].tolist() == [0, 1, 2]
-    assert loaded.get_info("best") == 0.75
+    assert (type(loaded.get_info("best")), loaded.get_info("best")) == (np.float64, 0.75)
+    assert loaded.get_info("classes").dtype == np.uint8
+    assert loaded.get_info("classes").tolist() == [1, 2]
     assert loaded.get_info("epoch") == 9
     assert loaded.get_info("secret") is None
     with pytest.raises(ValueError, match="'speed'"):  # what is not resumed is remembered as such

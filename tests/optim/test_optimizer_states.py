@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict, deque
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,6 +44,54 @@ def test_its_state_comes_back(name: str) -> None:
     fresh.load_state_dict(wrapper.state_dict())
 
     assert str(fresh.state_dict()["state"]) == str(wrapper.state_dict()["state"])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a text",
+        b"bytes",
+        np.arange(3, dtype=np.uint8),
+        np.array(1.5, np.float32),
+        deque([1, 2], maxlen=2),
+        Counter("aab"),
+        OrderedDict(b=1, a=2),
+        ["x", {"y": (np.ones(2), "z")}],
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_tensor_comes_back_in_its_type(value: Any) -> None:
+    """The optimizers of torch make another value of each of these when they load it, or an error."""
+    weight, wrapper = wrapper_of("SGD")
+    wrapper.optimizer.state[weight] = {"value": value, "tensors": [torch.ones(2)], "step": 3}
+    state = wrapper.state_dict()
+    other, fresh = wrapper_of("SGD")
+    fresh.load_state_dict(state)
+
+    loaded = fresh.optimizer.state[other]
+    assert repr(loaded["value"]) == repr(value)
+    assert loaded["value"] is not value or isinstance(value, (str, bytes))
+    assert loaded["step"] == 3
+    assert torch.equal(loaded["tensors"][0], torch.ones(2))
+
+
+def test_tensors_in_containers_are_cast_as_torch_does() -> None:
+    weight, wrapper = wrapper_of("SGD")
+    wrapper.optimizer.state[weight] = {"tensors": [torch.ones(2, dtype=torch.float64)], "text": "a"}
+    other, fresh = wrapper_of("SGD")
+    fresh.load_state_dict(wrapper.state_dict())
+    assert fresh.optimizer.state[other]["tensors"][0].dtype is torch.float32
+
+
+def test_an_optimizer_with_a_way_of_its_own_gets_the_whole_state() -> None:
+    class Own(torch.optim.SGD):
+        def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+            self.told = state_dict["state"]
+
+    weight = torch.nn.Parameter(torch.ones(1))
+    wrapper = OptimWrapper(Own([weight], lr=0.1))
+    wrapper.load_state_dict({**wrapper.state_dict(), "state": {0: {"name": "x"}}})
+    assert wrapper.optimizer.told == {0: {"name": "x"}}
 
 
 def two_groups(**options: Any) -> OptimWrapper:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, IterableDataset, WeightedRandomSampler
 
 from mainspring import BaseModel, InfiniteSampler, MessageHub, Runner
-from mainspring.checkpoint import CheckpointError, find_latest_checkpoint
+from mainspring.checkpoint import CheckpointError, find_latest_checkpoint, read_checkpoint
 from mainspring.hooks import CheckpointHook, Hook
 from mainspring.visualization import read_scalars
 
@@ -749,8 +749,8 @@ def test_what_cannot_be_saved_of_the_metainfo_is_left_out_with_one_warning(tmp_p
     runner = make(tmp_path, loader=own_loader() | {"dataset": Described()})
     runner.train()
     for path in tmp_path.glob("epoch_*.pth"):
-        meta = torch.load(path)["meta"]
-        assert meta["dataset_meta"] == {"classes": ("a", "b"), "root": "images"}
+        meta = read_checkpoint(path)["meta"]
+        assert meta["dataset_meta"] == {"classes": ("a", "b"), "root": Path("images")}
     lines = [line for line in all_logs(tmp_path).splitlines() if "'dataset_meta'" in line]
     assert len(lines) == 1
     assert "['to_name'] is a builtins.function" in lines[0]
@@ -882,3 +882,62 @@ def test_another_batch_size_within_an_epoch_is_refused(make_runner, make_loader,
 
     with pytest.raises(ValueError, match="stopped within an epoch of 10 batches, but an epoch has 4 batches now"):
         runner.train()
+
+
+def test_the_first_error_about_a_batch_size_names_what_helps(make_runner, make_loader, tmp_path):
+    """Within an epoch allowing the change does not; from the end of one it does."""
+    hooks = {"checkpoint": {"type": "CheckpointHook", "by_epoch": False, "interval": 5, "save_last": False}}
+    make_runner(train_cfg={"max_epochs": 2}, train_dataloader=make_loader(batch_size=2), default_hooks=hooks).train()
+    folder = tmp_path / "run"
+
+    def go_on(name, **changes):
+        options = {"load_from": folder / name, "resume": True, "work_dir": tmp_path / name, "default_hooks": hooks}
+        runner = make_runner(
+            train_cfg={"max_epochs": 2}, train_dataloader=make_loader(batch_size=5), **options, **changes
+        )
+        runner.train()
+        return runner
+
+    with pytest.raises(CheckpointError) as caught:
+        go_on("iter_5.pth")
+    lines = str(caught.value).splitlines()
+    assert lines[1].strip() == "batch size x accumulated iterations x processes: 2 then, 5 now"
+    assert lines[-1].startswith(
+        "Configure the run as it was: it lies within an epoch of 10 batches, and an epoch has 4 now, so that its place"
+        " is lost. From a checkpoint that was saved at the end of an epoch, a run can go on so"
+    )
+    by_epoch = {"checkpoint": {"type": "CheckpointHook", "interval": 1}}
+    first = {"train_cfg": {"max_epochs": 1}, "train_dataloader": make_loader(batch_size=2), "default_hooks": by_epoch}
+    make_runner(work_dir=tmp_path / "run", **first).train()
+    with pytest.raises(CheckpointError, match=r"if this is meant, pass allow_changed=\['batch_size'\]"):
+        go_on("epoch_1.pth")
+    assert go_on("epoch_1.pth", allow_changed=["batch_size"]).iter == 10 + 4
+
+
+NOT_ALL = [
+    ({"save_optimizer": False}, "save_optimizer=False. Leave"),
+    ({"save_param_scheduler": False}, "save_param_scheduler=False. Leave"),
+    (
+        {"save_optimizer": False, "save_param_scheduler": False},
+        "save_optimizer=False and save_param_scheduler=False. Leave",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "told"), NOT_ALL)
+def test_what_no_run_could_go_on_from_is_said_before_training(make_runner, capsys, options, told):
+    hooks = {"checkpoint": {"type": "CheckpointHook", **options}}
+    schedule = {"param_scheduler": {"type": "StepLR", "step_size": 1}}
+    make_runner(default_hooks=hooks, resume="auto", **schedule).train()
+    out = capsys.readouterr().out
+    assert out.count("This run was told to resume, but no run can go on") == 1
+    assert told in out
+
+
+@pytest.mark.parametrize(
+    ("options", "resume"), [({"save_optimizer": False}, False), ({"save_param_scheduler": False}, "auto"), ({}, True)]
+)
+def test_where_a_run_can_go_on_or_will_not_nothing_is_said(make_runner, capsys, options, resume):
+    """Without schedules, theirs are not missed."""
+    make_runner(default_hooks={"checkpoint": {"type": "CheckpointHook", **options}}, resume=resume).train()
+    assert "no run can go on" not in capsys.readouterr().out

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.utils import atomic_write, display_path
+from mainspring.utils import atomic_write, display_path, explained, explaining
 
 WRITE_AND_HANG = """
 import sys
@@ -122,3 +122,39 @@ def test_paths_are_shown_as_a_person_would_type_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert display_path(tmp_path / "run" / "epoch_1.pth") == os.path.join("run", "epoch_1.pth")
     assert display_path(tmp_path.parent / "elsewhere") == str(tmp_path.parent / "elsewhere")
+
+
+def test_a_url_is_shown_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert display_path("s3://bucket/run/epoch_1.pth") == "s3://bucket/run/epoch_1.pth"
+
+
+@pytest.mark.parametrize(
+    ("number", "cure"),
+    [
+        (errno.ENOSPC, "Make room there, or choose another work_dir"),
+        (errno.EROFS, "Make it writable, or choose another work_dir"),
+        (errno.EFBIG, "Raise the limit for the size of a file, which 'ulimit -f' shows"),
+        (errno.ENOTDIR, "A file stands where a directory should be: move it away"),
+        (errno.EIO, "Choose another work_dir"),
+    ],
+)
+def test_an_error_of_the_system_says_what_it_means(number, cure):
+    with pytest.raises(OSError) as caught, explaining("The log cannot be made", "run.log"):
+        raise OSError(number, os.strerror(number), ".run.log.tmp")
+    error = caught.value
+    assert type(error) is type(OSError(number, ""))
+    assert (error.errno, error.filename) == (number, "run.log")
+    assert error.strerror.startswith(f"The log cannot be made ({os.strerror(number)}). {cure}")
+    assert error.__cause__.filename == ".run.log.tmp"
+
+
+def test_an_error_without_a_number_is_explained_too():
+    assert (
+        str(explained(OSError("gone"), "It cannot be made", "x")) == "It cannot be made (gone). Choose another work_dir"
+    )
+
+
+def test_other_errors_are_left_alone():
+    with pytest.raises(KeyError), explaining("It cannot be made", "x"):
+        raise KeyError("mine")

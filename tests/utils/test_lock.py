@@ -246,7 +246,7 @@ def test_a_directory_that_is_not_writable_is_named(tmp_path: Path, start: Any) -
     error = start(as_nobody, directory).connection.recv()
     assert isinstance(error, PermissionError)
     assert "Nothing can be written to the work_dir (Permission denied)" in str(error)
-    assert "choose another one" in str(error)
+    assert "choose another work_dir" in str(error)
     assert error.filename == "."
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -155,3 +156,47 @@ def test_rewinding_what_is_not_there_or_was_cut(file):
         raw.write(b'{"iter": 2')
     file.rewind(5)
     assert file.path.read_bytes() == b'{"iter": 1}\n'
+
+
+@contextmanager
+def limited(size):
+    """Let no file of this process grow beyond so many bytes."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+
+
+def test_a_record_for_which_there_is_no_room_is_an_error_and_leaves_nothing(file):
+    file.append({"iter": 1})
+    whole = file.path.read_bytes()
+    with (
+        limited(len(whole) + 5),
+        pytest.raises(OSError, match=r"The scalars cannot be written .File too large") as caught,
+    ):
+        file.append({"iter": 2})
+    assert caught.value.filename.endswith("scalars.jsonl")
+    assert file.path.read_bytes() == whole + b'{"ite', "as far as there was room"
+    file.append({"iter": 3})
+    assert read_scalars(file.path) == [{"iter": 1}, {"iter": 3}]
+
+
+def test_a_file_that_cannot_be_cut_back_stays_and_is_named(file):
+    for number in range(9):
+        file.append({"iter": number})
+    whole = file.path.read_bytes()
+    with limited(20), pytest.raises(OSError, match=r"The scalars cannot be cut back to iteration 5 .*'ulimit -f'"):
+        file.rewind(5)
+    assert file.path.read_bytes() == whole
+    assert os.listdir(file.path.parent) == ["scalars.jsonl"]
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "vis_data").write_text("in the way")
+    with pytest.raises(OSError, match=r"The scalars cannot be written .*A file stands where a directory should be"):
+        ScalarsFile(tmp_path / "vis_data" / "scalars.jsonl").append({"iter": 1})

@@ -21,14 +21,24 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
-__all__ = ["END_RECORD", "Ending", "Position", "SealedFile", "comment_for", "digest_is_right", "read_ending"]
+__all__ = [
+    "END_RECORD",
+    "LONGEST_ENDING",
+    "Ending",
+    "Position",
+    "SealedFile",
+    "comment_for",
+    "digest_is_right",
+    "ending_of",
+    "read_ending",
+]
 
 END_RECORD = b"PK\x05\x06"
 _END_SIZE = 22  # bytes of the end record, with which an archive without a comment ends
 _DIGITS = 64  # of a SHA-256
 _CHUNK = 32 * 2**20  # long, since after each the hashing thread may have to wait for its turn again
 _FLUSH = 32 * 2**20  # bytes after which the system is told to begin to write them to the disk
-_LONGEST = 200  # bytes of the end record with our comment; positions have at most 18 digits
+LONGEST_ENDING = 200  # bytes of the end record with our comment; positions have at most 18 digits
 _COMMENT = re.compile(rb"mainspring checkpoint(?:, iter (\d{1,18}), epoch (\d{1,18}))?, sha256 ([0-9a-f]{64})")
 
 Position = tuple[int, int]
@@ -57,7 +67,7 @@ class SealedFile:
     """
 
     def __init__(self, file: IO[bytes], comment: str) -> None:
-        self.error: OSError | None = None
+        self.error: Exception | None = None
         """Why the file could not be written; ``torch.save`` may raise another error in its place."""
         self._file = file
         self._comment = comment.encode("ascii")
@@ -103,14 +113,14 @@ class SealedFile:
         """Have the disk work while the next bytes are digested, so that the flush at the end finds little left."""
         if sys.platform == "linux":  # where this advice also begins to write out what is not on the disk yet
             length = self._written - self._flushed
-            with suppress(OSError):  # advice that a file system need not take
+            with suppress(OSError, AttributeError):  # advice that a file system need not take, if it is one
                 os.posix_fadvise(self._file.fileno(), self._flushed, length, os.POSIX_FADV_DONTNEED)
         self._flushed = self._written
 
     def _write(self, data: bytes | memoryview) -> None:
         try:
             self._file.write(data)
-        except OSError as error:
+        except Exception as error:  # of any kind, where a driver of another place writes
             self.error = error
             raise
 
@@ -132,9 +142,17 @@ class Ending:
 def read_ending(file: IO[bytes]) -> Ending:
     """Read the end of a file, and nothing else."""
     size = file.seek(0, os.SEEK_END)
-    start = max(size - _LONGEST, 0)
-    file.seek(start)
-    tail = file.read()
+    file.seek(max(size - LONGEST_ENDING, 0))
+    return ending_of(file.read(), size)
+
+
+def ending_of(tail: bytes, size: int) -> Ending:
+    """Return what the end of a file says.
+
+    Args:
+        tail: Its last bytes, as many as :data:`LONGEST_ENDING`, if it has so many.
+        size: The bytes of the file.
+    """
     if tail[-_END_SIZE:].startswith(END_RECORD) and tail[-2:] == bytes(2):
         return Ending("archive", end_record=size - _END_SIZE)
     begin = tail.rfind(b"mainspring checkpoint")
@@ -143,7 +161,7 @@ def read_ending(file: IO[bytes]) -> Ending:
     if comment is None or not record.startswith(END_RECORD) or int.from_bytes(record[-2:], "little") != len(comment[0]):
         return Ending("other")
     position = None if comment[1] is None else (int(comment[1]), int(comment[2]))
-    return Ending("sealed", position, comment[3].decode("ascii"), start + begin - _END_SIZE)
+    return Ending("sealed", position, comment[3].decode("ascii"), size - len(tail) + begin - _END_SIZE)
 
 
 def digest_is_right(file: IO[bytes], ending: Ending) -> bool:

@@ -13,6 +13,7 @@ import torch
 
 from ..fileio import get_local_path
 from ..logging import print_log
+from ..utils import from_plain
 from .errors import CheckpointError
 from .stand_ins import STAND_INS, without_stand_ins
 from .verifying import check_file, open_checkpoint
@@ -55,7 +56,7 @@ def read_checkpoint(
     if loader is not None:
         content = loader(name, map_location)
     else:
-        with _on_this_machine(name) as path:
+        with _on_this_machine(filename) as path:
             content = _read(path, name, map_location, trust)
     if not isinstance(content, Mapping):
         raise CheckpointError(
@@ -66,7 +67,8 @@ def read_checkpoint(
 
 
 @contextmanager
-def _on_this_machine(name: str) -> Iterator[Path]:
+def _on_this_machine(filename: str | os.PathLike[str]) -> Iterator[Path]:
+    name = os.fspath(filename)
     zoo = next((prefix for prefix in _ZOOS if name.startswith(prefix)), None)
     if zoo is not None:
         raise CheckpointError(
@@ -76,7 +78,7 @@ def _on_this_machine(name: str) -> Iterator[Path]:
         )
     with ExitStack() as stack:
         try:
-            path = stack.enter_context(get_local_path(name))
+            path = stack.enter_context(get_local_path(filename))
         except FileNotFoundError as error:
             raise FileNotFoundError(f"There is no checkpoint {name!r}.") from error
         except ValueError as error:
@@ -99,7 +101,7 @@ def _read(path: Path, name: str, map_location: MapLocation, trust: bool) -> Any:
                 torch.sparse.check_sparse_tensor_invariants(),  # type: ignore[no-untyped-call]
             ):
                 content = torch.load(path, map_location=map_location, weights_only=not trust)
-            content = without_stand_ins(content)
+            content = from_plain(without_stand_ins(content))
         except OSError:
             raise
         except Exception as error:  # of any kind, from all that torch calls

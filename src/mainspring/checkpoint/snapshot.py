@@ -15,7 +15,7 @@ from torch import Tensor, UntypedStorage
 
 from ..utils import rebuilt_mapping
 
-__all__ = ["Snapshot", "SnapshotBuffers"]
+__all__ = ["Snapshot", "SnapshotBuffers", "with_one_dtype_a_storage"]
 
 # A storage on which tensors of two dtypes lie counts as two: a file of torch.save knows one dtype a storage.
 _Place = tuple[torch.device, int, int, torch.dtype]
@@ -59,8 +59,8 @@ class SnapshotBuffers:
     def take(self, plain: Any) -> Snapshot:
         """Copy a state, which may change as soon as this returns.
 
-        Every storage is copied once, whole: tied weights and views stay so, with their strides and offsets. Sparse,
-        quantized and nested tensors are copied each for itself, to new memory, and devices are waited for.
+        Every storage is copied once, whole: tied weights and views stay so, with their strides and offsets. Sparse and
+        quantized tensors are copied each for itself, to new memory, and devices are waited for.
 
         Args:
             plain: What :func:`~mainspring.checkpoint.to_plain` has returned.
@@ -105,6 +105,28 @@ class SnapshotBuffers:
         return buffers
 
 
+def with_one_dtype_a_storage(plain: Any) -> Any:
+    """Return a state of which ``torch.save`` can write a file, for which all tensors of a storage have one dtype.
+
+    Of a storage on which tensors of several lie, all but the first dtype get a copy, as they do in a snapshot.
+    """
+    first: dict[tuple[torch.device, int], torch.dtype] = {}
+    copies: dict[_Place, UntypedStorage] = {}
+
+    def separate(tensor: Tensor) -> Tensor:
+        if not _lies_in_storage(tensor):
+            return tensor
+        storage = tensor.untyped_storage()
+        if first.setdefault((storage.device, storage.data_ptr()), tensor.dtype) == tensor.dtype:
+            return tensor
+        place = _place(tensor, storage)
+        if place not in copies:
+            copies[place] = storage.clone()  # type: ignore[no-untyped-call]
+        return _on(copies[place], tensor)
+
+    return _with_tensors(plain, separate)
+
+
 def _with_tensors(plain: Any, function: Callable[[Tensor], Tensor]) -> Any:
     """Return new containers like those of ``plain``, with ``function`` applied to the tensors."""
     if isinstance(plain, Tensor):
@@ -119,7 +141,7 @@ def _with_tensors(plain: Any, function: Callable[[Tensor], Tensor]) -> Any:
 
 def _lies_in_storage(tensor: Tensor) -> bool:
     """Whether a storage, shape, strides and an offset are all that there is to the tensor."""
-    return tensor.layout is torch.strided and not (tensor.is_quantized or tensor.is_nested or tensor.is_meta)
+    return tensor.layout is torch.strided and not (tensor.is_quantized or tensor.is_meta)
 
 
 def _place(tensor: Tensor, storage: UntypedStorage) -> _Place:
@@ -176,7 +198,7 @@ def _allocate_unforked(size: int) -> UntypedStorage:
 
 def _on(buffer: UntypedStorage, tensor: Tensor) -> Tensor:
     """Return a tensor that lies on ``buffer`` as ``tensor`` lies on its storage."""
-    copy = torch.empty(0, dtype=tensor.dtype, device="cpu")
+    copy = torch.empty(0, dtype=tensor.dtype, device=buffer.device)
     copy.set_(buffer, tensor.storage_offset(), tensor.shape, tensor.stride())
     if tensor.is_conj():
         copy = copy.conj()

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
+from ..fileio import get_local_path
 from ..logging import print_log
 from ..utils import nearest
 from .archive import Entry, read_archive, wrong_checksum
@@ -29,9 +30,10 @@ _told: set[str] = set()
 
 
 def verify_checkpoint(path: str | os.PathLike[str]) -> None:
-    """Check that a local checkpoint file is whole, without loading it.
+    """Check that a checkpoint file is whole, without loading it.
 
-    The file is read once, and little memory is taken, whatever its size. Of a file with a digest every flipped bit and
+    The file is read once, and little memory is taken, whatever its size; one behind a URL is downloaded to a temporary
+    file. Of a file with a digest every flipped bit and
     every cut is noticed. One without (MMEngine's, plain ``torch.save``'s) is checked as far as its format allows, and
     the log says so once, at level INFO.
 
@@ -51,11 +53,10 @@ def verify_checkpoint(path: str | os.PathLike[str]) -> None:
     mainspring.checkpoint.errors.CheckpointError: '...' is damaged: it is cut short, its end is missing. ...
     """
     name = os.fspath(path)
-    if is_weights_file(name):
-        with open_checkpoint(Path(path), name):
-            check_weights(Path(path), name)
-    else:
-        with open_checkpoint(Path(path), name) as file:
+    with get_local_path(path) as local, open_checkpoint(Path(local), name) as file:
+        if is_weights_file(name):
+            check_weights(Path(local), name)
+        else:
             check_file(file, name)
 
 

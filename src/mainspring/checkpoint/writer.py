@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from ..fileio import is_local, local_path
+from ..fileio import LocalBackend, get_file_backend, local_path
 from ..utils import to_plain
 from .snapshot import Snapshot, SnapshotBuffers
 from .weights_file import is_weights_file
-from .writing import write_plain
+from .writing import prepare_to_write
 
 __all__ = ["CheckpointWriteError", "CheckpointWriter"]
 
@@ -56,6 +56,8 @@ class CheckpointWriter:
         self._write: _Write | None = None
         self._error: CheckpointWriteError | None = None
         self._process = os.getpid()
+        self._reached: set[str] = set()
+        """Directories behind URLs in which it has written."""
         # What torch imports at its first save, in this version or another, it imports here. In the thread that would
         # take locks, and a worker forked meanwhile would wait for them for ever.
         torch.save({"": torch.zeros(1)}, io.BytesIO())
@@ -79,8 +81,9 @@ class CheckpointWriter:
 
         Args:
             checkpoint: Tensors and plain containers (see :func:`~mainspring.checkpoint.to_plain`).
-            filename: A local path, of which missing directories are made, or a URL that fsspec knows. URLs and files of
-                safetensors are always waited for: what writes them may import, and take locks.
+            filename: A local path, of which missing directories are made, or a URL that fsspec knows. The first in a
+                directory behind a URL, and files of safetensors, are waited for: what writes them may import, and take
+                locks that a worker forked meanwhile would wait for.
             then: Called in the thread, once the file stands under its name and its directory is flushed: to delete
                 old files, say. Not called if the write failed. It must not log, import, or use this writer.
             wait: Return only when the file is written and ``then`` is done.
@@ -98,16 +101,18 @@ class CheckpointWriter:
                 " make another CheckpointWriter here."
             )
         plain = to_plain(checkpoint)
-        local = is_local(filename)
-        # The current directory may be another one when the thread opens the file.
+        write = prepare_to_write(filename)
+        local = isinstance(get_file_backend(filename), LocalBackend)
         file = str(local_path(filename).absolute()) if local else os.fspath(filename)
+        place = file.rpartition("/")[0]
         self.wait()
         snapshot = self._buffers.take(plain)
-        self._write = _Write(lambda: self._write_and_follow(snapshot, file, then))
+        self._write = _Write(lambda: self._write_and_follow(snapshot, write, file, then))
         atexit.register(self._wait_at_exit)
         self._write.start()
-        if wait or not local or is_weights_file(file):
+        if wait or is_weights_file(file) or not (local or place in self._reached):
             self.wait()
+            self._reached.add(place)
 
     def wait(self) -> None:
         """Block until nothing is in flight.
@@ -147,11 +152,17 @@ class CheckpointWriter:
     def _is_elsewhere(self) -> bool:
         return os.getpid() != self._process
 
-    def _write_and_follow(self, snapshot: Snapshot, file: str, then: Callable[[], None] | None) -> None:
+    def _write_and_follow(
+        self,
+        snapshot: Snapshot,
+        write: Callable[[Mapping[str, Any]], None],
+        file: str,
+        then: Callable[[], None] | None,
+    ) -> None:
         written = False
         try:
             snapshot.wait()
-            write_plain(snapshot.state, file)
+            write(snapshot.state)
             written = True
             if then is not None:
                 then()
@@ -215,6 +226,7 @@ class _Write:
 def _describe(error: BaseException, file: str, written: bool) -> CheckpointWriteError:
     reason = _os_error_behind(error)
     told = (None if reason is None else reason.strerror) or f"{type(error).__name__}: {error}"
+    told = told.removeprefix(f"OSError: {file} could not be written: ")  # as errors of drivers begin
     if written:
         message = f"{file!r} is written, whole, but what was to be done then failed: {told}."
     else:

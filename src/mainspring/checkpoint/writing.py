@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
-import tempfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,9 +18,10 @@ import torch.utils.serialization.config
 from ..fileio import LocalBackend, get_file_backend, local_path
 from ..utils import atomic_write, to_plain
 from .digest import SealedFile, comment_for
+from .snapshot import with_one_dtype_a_storage
 from .weights_file import is_weights_file, write_weights
 
-__all__ = ["save_checkpoint", "weights_to_cpu", "write_plain"]
+__all__ = ["prepare_to_write", "save_checkpoint", "weights_to_cpu", "write_plain"]
 
 
 def save_checkpoint(
@@ -38,7 +40,8 @@ def save_checkpoint(
         checkpoint: Tensors and plain containers (see :func:`~mainspring.checkpoint.to_plain`).
         filename: A local path, of which missing directories are made, or a URL that fsspec knows. In a file whose name
             ends with ``.safetensors`` are only the weights: the dict of tensors under ``'state_dict'``, or the
-            checkpoint itself. Tied weights and views are written out in full there.
+            checkpoint itself. Tied weights and views are written out in full there. In a ``.pth`` file they stay tied,
+            unless they look at one memory as different types.
         file_client_args: An older name of ``backend_args``.
         backend_args: Where to write; see :func:`~mainspring.fileio.get_file_backend`.
 
@@ -57,22 +60,30 @@ def write_plain(
 ) -> None:
     """Write what :func:`~mainspring.checkpoint.to_plain` has returned, as :func:`save_checkpoint` does.
 
-    A background thread may call this for a ``.pth`` file of this machine: nothing is logged and nothing imported then.
-
     Raises:
         OSError: As for :func:`save_checkpoint`.
     """
+    prepare_to_write(filename, backend_args)(with_one_dtype_a_storage(plain))
+
+
+def prepare_to_write(
+    filename: str | os.PathLike[str], backend_args: Mapping[str, Any] | None = None
+) -> Callable[[Mapping[str, Any]], None]:
+    """Return a function that writes a file, as :func:`write_plain` does.
+
+    A background thread may call it: for a ``.pth`` file of this machine nothing is logged and nothing imported then.
+    """
     backend = get_file_backend(filename, backend_args=backend_args)
     if isinstance(backend, LocalBackend):
-        _write(plain, local_path(filename))
-        return
-    with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory, os.fspath(filename).rpartition("/")[2])
-        _write(plain, file)
-        backend.copyfile_from_local(file, filename)
+        # The current directory may be another one when the file is opened.
+        return partial(_write_here, path=local_path(filename).absolute())
+    backend.prepare(filename)
+    if is_weights_file(filename):
+        return lambda plain: backend.put(_weights_content(plain), filename)
+    return lambda plain: backend.put_stream(partial(_write_sealed, plain), filename)
 
 
-def _write(plain: Mapping[str, Any], path: Path) -> None:
+def _write_here(plain: Mapping[str, Any], path: Path) -> None:
     try:
         with atomic_write(path) as file:
             if is_weights_file(path):
@@ -83,6 +94,12 @@ def _write(plain: Mapping[str, Any], path: Path) -> None:
         if error.errno is None or error.filename is not None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _weights_content(plain: Mapping[str, Any]) -> bytes:
+    content = io.BytesIO()
+    write_weights(plain, content)
+    return content.getvalue()
 
 
 def _write_sealed(plain: Mapping[str, Any], file: IO[bytes]) -> None:

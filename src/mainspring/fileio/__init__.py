@@ -1,6 +1,6 @@
 """Reading and writing by path or URL, over fsspec."""
 
-from .base_backend import BaseStorageBackend
+from .base_backend import BaseStorageBackend, FileFacts
 from .base_handler import BaseFileHandler
 from .formats import dump, load, register_handler
 from .fsspec_backend import FsspecBackend
@@ -32,17 +32,20 @@ from .operations import (
 from .paths import is_local, local_path
 from .pickle_handler import PickleHandler
 from .registering import get_file_backend, register_backend
+from .remote_file import RemoteFile
 from .text_lists import dict_from_file, list_from_file
 from .yaml_handler import YamlHandler
 
 __all__ = [
     "BaseFileHandler",
     "BaseStorageBackend",
+    "FileFacts",
     "FsspecBackend",
     "HTTPBackend",
     "JsonHandler",
     "LocalBackend",
     "PickleHandler",
+    "RemoteFile",
     "YamlHandler",
     "copy_if_symlink_fails",
     "copyfile",

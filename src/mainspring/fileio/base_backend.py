@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import NoReturn
+from dataclasses import dataclass
+from typing import IO, NoReturn
 
 from .paths import PathLike
 
-__all__ = ["BaseStorageBackend", "check_listing"]
+__all__ = ["BaseStorageBackend", "FileFacts", "check_listing"]
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What is known of a file without reading it."""
+
+    name: str
+    size: int
+    """In bytes."""
+    modified: int
+    """When, in nanoseconds since 1970; 0 where the place does not tell."""
+    is_link: bool = False
+    """Whether it is a symbolic link to the file."""
 
 
 class BaseStorageBackend(ABC):
@@ -30,6 +44,14 @@ class BaseStorageBackend(ABC):
         """Whether symbolic links can be made there."""
         return False
 
+    @property
+    def writable(self) -> bool:
+        """Whether files can be written there at all."""
+        return True
+
+    def prepare(self, filepath: PathLike) -> None:
+        """Do what is needed once for a path, so that threads which use it later need not import or connect."""
+
     @abstractmethod
     def get(self, filepath: PathLike) -> bytes:
         """Return the bytes of a file."""
@@ -38,9 +60,19 @@ class BaseStorageBackend(ABC):
     def get_text(self, filepath: PathLike, encoding: str = "utf-8") -> str:
         """Return the text of a file."""
 
+    def get_range(self, filepath: PathLike, start: int, end: int) -> bytes:
+        """Return the bytes of a file from ``start`` up to, and without, ``end``."""
+        return self.get(filepath)[start:end]
+
     def put(self, obj: bytes, filepath: PathLike) -> None:
         """Write bytes to a file."""
         self._cannot("write files", filepath)
+
+    def put_stream(self, write: Callable[[IO[bytes]], object], filepath: PathLike) -> None:
+        """Let ``write`` write a file, which appears under its name when that has returned, whole or not at all."""
+        content = io.BytesIO()
+        write(content)
+        self.put(content.getvalue(), filepath)
 
     def put_text(self, obj: str, filepath: PathLike, encoding: str = "utf-8") -> None:
         """Write a text to a file."""
@@ -90,6 +122,10 @@ class BaseStorageBackend(ABC):
         """Copy a directory from this place to this machine, and return where to."""
         self._cannot("copy directories", src)
 
+    def move(self, src: PathLike, dst: PathLike) -> None:
+        """Move a file within this place."""
+        self._cannot("move files", src)
+
     def remove(self, filepath: PathLike) -> None:
         """Delete a file."""
         self._cannot("delete files", filepath)
@@ -112,6 +148,10 @@ class BaseStorageBackend(ABC):
     ) -> Iterator[str]:
         """Return the paths of directories and files, seen from ``dir_path``."""
         self._cannot("list directories", dir_path)
+
+    def files_in(self, dir_path: PathLike) -> list[FileFacts]:
+        """Return the files in a directory, hidden ones too; none where there is no such directory."""
+        self._cannot("tell how large files are", dir_path)
 
     def generate_presigned_url(self, url: str, client_method: str = "get_object", expires_in: int = 3600) -> str:
         """Return a URL that lets anyone who has it read the file for ``expires_in`` seconds."""

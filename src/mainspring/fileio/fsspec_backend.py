@@ -10,18 +10,20 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import IO, Any
 
 import fsspec
 from fsspec.spec import AbstractFileSystem
 
 from ..utils import did_you_mean
-from .base_backend import BaseStorageBackend, check_listing
-from .fsspec_tools import errors_of, listing, write_whole
+from .base_backend import BaseStorageBackend, FileFacts, check_listing
+from .fsspec_tools import errors_of, facts_of, listing, making_directory, move, stream, write_whole
 from .local_backend import LocalBackend
 from .paths import PathLike, local_path, scheme_of
 
-__all__ = ["FsspecBackend"]
+__all__ = ["FsspecBackend", "require_known"]
+
+_SITE = re.compile(r"(?:[^:/]+://[^/]*)?")
 
 
 class FsspecBackend(BaseStorageBackend):
@@ -52,15 +54,27 @@ class FsspecBackend(BaseStorageBackend):
 
     def __init__(self, protocol: str | None = None, /, **storage_options: Any) -> None:
         if protocol is not None:
-            _require_known(protocol)
+            require_known(protocol)
         self._protocol = protocol
         self._options = storage_options
+        self._found: dict[tuple[int, str], AbstractFileSystem] = {}
+        """By process and site; fsspec itself would make another one, with a connection of its own, for each thread."""
+
+    def prepare(self, filepath: PathLike) -> None:
+        """Find the file system of a path, which imports its driver; other threads then use what was found."""
+        self._locate(filepath)
 
     def get(self, filepath: PathLike) -> bytes:
         """Return the bytes of a file."""
         fs, path = self._locate(filepath)
         with errors_of(filepath, "read"):
             return bytes(fs.cat_file(path))
+
+    def get_range(self, filepath: PathLike, start: int, end: int) -> bytes:
+        """Return the bytes of a file from ``start`` up to, and without, ``end``; the rest is not read."""
+        fs, path = self._locate(filepath)
+        with errors_of(filepath, "read"):
+            return bytes(fs.cat_file(path, start=start, end=end))
 
     def get_text(self, filepath: PathLike, encoding: str = "utf-8") -> str:
         r"""Return the text of a file, in which every line ends with ``\n``."""
@@ -69,6 +83,13 @@ class FsspecBackend(BaseStorageBackend):
     def put(self, obj: bytes, filepath: PathLike) -> None:
         """Write bytes to a file; missing directories are made."""
         self._write(filepath, lambda fs, temporary: fs.pipe_file(temporary, obj))
+
+    def put_stream(self, write: Callable[[IO[bytes]], object], filepath: PathLike) -> None:
+        """Let ``write`` write a file, which appears when that has returned; missing directories are made.
+
+        Where there is no directory yet, ``write`` may be called a second time.
+        """
+        self._write(filepath, lambda fs, temporary: stream(fs, temporary, write))
 
     def exists(self, filepath: PathLike) -> bool:
         """Say whether there is a file or a directory.
@@ -183,6 +204,12 @@ class FsspecBackend(BaseStorageBackend):
             self.copyfile_to_local(self.join_path(src, name), target / name)
         return dst
 
+    def move(self, src: PathLike, dst: PathLike) -> None:
+        """Move a file within the file system; missing directories are made."""
+        (fs, source), target = self._locate(src), self._locate(dst)[1]
+        with errors_of(src, "moved"):
+            making_directory(fs, target, lambda: move(fs, source, target))
+
     def remove(self, filepath: PathLike) -> None:
         """Delete a file.
 
@@ -237,6 +264,16 @@ class FsspecBackend(BaseStorageBackend):
         with errors_of(dir_path, "listed"):
             return iter(list(listing(fs, path, list_dir, list_file, suffix, recursive)))
 
+    def files_in(self, dir_path: PathLike) -> list[FileFacts]:
+        """Return the files in a directory, hidden ones too; none where there is no such directory."""
+        fs, path = self._locate(dir_path)
+        with errors_of(dir_path, "listed"):
+            try:
+                return facts_of(fs, path)
+            except FileNotFoundError as error:
+                self._require_absence(error)
+                return []
+
     def generate_presigned_url(self, url: str, client_method: str = "get_object", expires_in: int = 3600) -> str:
         """Return a URL with which anyone can read the file for ``expires_in`` seconds.
 
@@ -263,9 +300,14 @@ class FsspecBackend(BaseStorageBackend):
                     f"{url!r} is a path of this machine, and a URL is needed here. Between the two there are"
                     " copyfile_to_local and copyfile_from_local."
                 )
-            _require_known(scheme)
+            require_known(scheme)
+        # What a chain of URLs needs depends on all of them, so that it is found anew each time.
+        site = os.getpid(), url if "::" in url else _SITE.findall(url)[0]
         with errors_of(url, "reached"):
-            if self._protocol is None or scheme == self._protocol:
+            if site in self._found:
+                fs = self._found[site]
+                path = fs._strip_protocol(url)
+            elif self._protocol is None or scheme == self._protocol:
                 fs, path = fsspec.url_to_fs(url, **self._options)
             else:
                 fs = fsspec.filesystem(self._protocol, **self._options)
@@ -276,6 +318,8 @@ class FsspecBackend(BaseStorageBackend):
                 f"{url} is not of the backend {self._protocol!r}, which opens {self._protocol}:// URLs: give"
                 f" backend={scheme!r}, or leave 'backend' out of backend_args."
             )
+        if "::" not in url:
+            self._found[site] = fs
         fs.invalidate_cache()  # it may remember listings, and another process may have written since
         return fs, str(path)
 
@@ -314,7 +358,8 @@ def _name_of(path: str) -> str:
     return re.split(r"[?#]", path.rstrip("/").rpartition("/")[2])[0] or "file"
 
 
-def _require_known(protocol: str) -> None:
+def require_known(protocol: str) -> None:
+    """Refuse a protocol that fsspec does not know."""
     known = {*fsspec.available_protocols(), *fsspec.registry}  # the latter are registered as classes
     if protocol not in known:
         raise ValueError(

@@ -8,13 +8,15 @@ import os
 import posixpath
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from datetime import datetime
+from typing import IO, Any
 
 from fsspec.spec import AbstractFileSystem
 
+from .base_backend import FileFacts
 from .paths import PathLike
 
-__all__ = ["errors_of", "listing", "write_whole"]
+__all__ = ["errors_of", "facts_of", "listing", "making_directory", "move", "stream", "write_whole"]
 
 _NUMBERS = {
     FileNotFoundError: errno.ENOENT,
@@ -59,19 +61,34 @@ def write_whole(fs: AbstractFileSystem, path: str, write: Callable[[str], Any]) 
     parent, _, name = path.rpartition("/")
     temporary = f"{parent}/.{name}.tmp" if parent or path.startswith("/") else f".{name}.tmp"
     try:
-        try:
-            write(temporary)
-        except FileNotFoundError:
-            fs.makedirs(parent, exist_ok=True)
-            write(temporary)
-        _move(fs, temporary, path)
+        making_directory(fs, path, lambda: write(temporary))
+        move(fs, temporary, path)
     except BaseException:
         with suppress(Exception):  # the first error is the one to tell
             fs.rm_file(temporary)
         raise
 
 
-def _move(fs: AbstractFileSystem, temporary: str, path: str) -> None:
+def making_directory(fs: AbstractFileSystem, path: str, write: Callable[[], Any]) -> None:
+    """Call ``write``, and once more when the directory of ``path``, which it missed, is made."""
+    try:
+        write()
+    except Exception as error:
+        # Drivers do not all raise FileNotFoundError: an FTP server answers 550.
+        if not (isinstance(error, FileNotFoundError) or str(error).startswith("550 ")):
+            raise
+        fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+        write()
+
+
+def stream(fs: AbstractFileSystem, path: str, write: Callable[[IO[bytes]], object]) -> None:
+    """Let ``write`` write a file of a file system, which nobody reads before all is well: an error leaves a part."""
+    with fs.open(path, "wb") as file:
+        write(file)
+
+
+def move(fs: AbstractFileSystem, temporary: str, path: str) -> None:
+    """Move a file to ``path``, whatever stands there."""
     if getattr(fs.mv, "__func__", None) is AbstractFileSystem.mv:
         # fsspec's own copies and deletes, but reads '*' and '[' in a name as a pattern.
         fs.cp_file(temporary, path)
@@ -102,14 +119,8 @@ def listing(
 
     With ``hidden`` also files whose name begins with a dot.
     """
-    kinds: dict[str, str] = {}
-    for entry in fs.ls(path, detail=True):
-        found = str(entry["name"]).rstrip("/")
-        if found != path.rstrip("/"):  # a store of objects may list the directory itself
-            kinds[posixpath.basename(found)] = entry["type"]
-        elif entry["type"] == "file" and not str(entry["name"]).endswith("/"):
-            raise NotADirectoryError(errno.ENOTDIR, "It is a file, not a directory", path)
-    for name in sorted(kinds.keys() - {"", ".", ".."}):  # a key may hold "..", which would lead out of a copy
+    kinds = {name: entry["type"] for name, entry in _entries(fs, path)}
+    for name in sorted(kinds):
         relative = posixpath.join(within, name)
         if kinds[name] == "directory":
             if list_dir:
@@ -119,3 +130,34 @@ def listing(
                 yield from listing(fs, below, list_dir, list_file, suffix, recursive, hidden, relative)
         elif list_file and (hidden or not name.startswith(".")) and relative.endswith(suffix or ""):
             yield relative
+
+
+def facts_of(fs: AbstractFileSystem, path: str) -> list[FileFacts]:
+    """Return the files in a directory, as :meth:`~mainspring.fileio.BaseStorageBackend.files_in` says."""
+    return [
+        FileFacts(name, int(entry.get("size") or 0), _modified(entry))
+        for name, entry in _entries(fs, path)
+        if entry["type"] == "file"
+    ]
+
+
+def _entries(fs: AbstractFileSystem, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the names in a directory, and what the file system says of each."""
+    for entry in fs.ls(path, detail=True):
+        found = str(entry["name"]).rstrip("/")
+        name = posixpath.basename(found)
+        if found == path.rstrip("/"):  # a store of objects may list the directory itself
+            if entry["type"] == "file" and not str(entry["name"]).endswith("/"):
+                raise NotADirectoryError(errno.ENOTDIR, "It is a file, not a directory", path)
+        elif name not in ("", ".", ".."):  # a key may hold "..", which would lead out of a copy
+            yield name, entry
+
+
+def _modified(entry: dict[str, Any]) -> int:
+    for key in ("mtime", "LastModified", "last_modified", "updated", "created"):  # each driver has its own word
+        value = entry.get(key)
+        if isinstance(value, datetime):
+            value = value.timestamp()
+        if isinstance(value, (int, float)):
+            return int(value * 1e9)
+    return 0

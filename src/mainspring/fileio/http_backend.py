@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import IO, Any, NoReturn
 
 from ..utils import require
 from .fsspec_backend import FsspecBackend
@@ -31,12 +32,21 @@ class HTTPBackend(FsspecBackend):
         client = {"timeout": timeout, **storage_options.pop("client_kwargs", {})}
         super().__init__("http", client_kwargs=client, **storage_options)
 
+    @property
+    def writable(self) -> bool:
+        """Whether files can be written there: no."""
+        return False
+
     def put(self, obj: bytes, filepath: PathLike) -> NoReturn:
         """Refuse to write: these URLs are for reading.
 
         Raises:
             io.UnsupportedOperation: Always.
         """
+        self._cannot("write files", filepath)
+
+    def put_stream(self, write: Callable[[IO[bytes]], object], filepath: PathLike) -> NoReturn:
+        """Refuse to write; see :meth:`put`."""
         self._cannot("write files", filepath)
 
     def copyfile_from_local(self, src: PathLike, dst: PathLike) -> NoReturn:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from ..utils import atomic_write
-from .base_backend import BaseStorageBackend, check_listing
+from .base_backend import BaseStorageBackend, FileFacts, check_listing
 from .paths import PathLike, local_path, scheme_of
 
 __all__ = ["LocalBackend"]
@@ -36,6 +37,12 @@ class LocalBackend(BaseStorageBackend):
         r"""Return the text of a file, in which every line ends with ``\n``."""
         return local_path(filepath).read_text(encoding)
 
+    def get_range(self, filepath: PathLike, start: int, end: int) -> bytes:
+        """Return the bytes of a file from ``start`` up to, and without, ``end``."""
+        with local_path(filepath).open("rb") as file:
+            file.seek(start)
+            return file.read(end - start)
+
     def put(self, obj: bytes, filepath: PathLike) -> None:
         """Write bytes to a file, which is there whole or not at all."""
         path = _writable(filepath)
@@ -44,6 +51,11 @@ class LocalBackend(BaseStorageBackend):
             return
         with atomic_write(path) as file:
             file.write(obj)
+
+    def put_stream(self, write: Callable[[IO[bytes]], object], filepath: PathLike) -> None:
+        """Let ``write`` write a file, which is there whole or not at all."""
+        with atomic_write(_writable(filepath)) as file:
+            write(file)
 
     def exists(self, filepath: PathLike) -> bool:
         """Say whether there is a file or a directory."""
@@ -109,6 +121,12 @@ class LocalBackend(BaseStorageBackend):
         """Copy a directory; see :meth:`copytree`."""
         return self.copytree(src, dst)
 
+    def move(self, src: PathLike, dst: PathLike) -> None:
+        """Rename a file; missing directories are made."""
+        target = local_path(dst)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        local_path(src).replace(target)
+
     def remove(self, filepath: PathLike) -> None:
         """Delete a file.
 
@@ -149,6 +167,17 @@ class LocalBackend(BaseStorageBackend):
         """
         check_listing(list_dir, suffix)
         return _listing(local_path(dir_path), "", list_dir, list_file, suffix, recursive)
+
+    def files_in(self, dir_path: PathLike) -> list[FileFacts]:
+        """Return the files in a directory, hidden ones too; none where there is no such directory."""
+        files = []
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(local_path(dir_path)) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # deleted meanwhile
+                    if entry.is_file():
+                        info = entry.stat()
+                        files.append(FileFacts(entry.name, info.st_size, info.st_mtime_ns, entry.is_symlink()))
+        return files
 
 
 def _listing(

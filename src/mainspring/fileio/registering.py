@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
 from .base_backend import BaseStorageBackend
-from .fsspec_backend import FsspecBackend
+from .fsspec_backend import FsspecBackend, require_known
 from .http_backend import HTTPBackend
 from .local_backend import LocalBackend
 from .paths import PathLike, scheme_of
+from .remote_file import RemoteFile
 
 __all__ = ["get_file_backend", "register_backend"]
 
@@ -105,7 +106,7 @@ def get_file_backend(
 
     Args:
         uri: A path or URL. Its scheme decides, unless ``backend_args`` names a backend: what is registered for it,
-            otherwise fsspec's file system of this name.
+            otherwise fsspec's file system of this name. A :class:`~mainspring.fileio.RemoteFile` has its own.
         backend_args: Arguments of the backend. ``backend`` in it is a registered name (``'local'``, ``'http'``) or a
             protocol of fsspec; the rest are its storage options.
         enable_singleton: Return the same object for the same arguments.
@@ -120,6 +121,8 @@ def get_file_backend(
     >>> get_file_backend(backend_args=dict(backend="memory")).name
     'FsspecBackend'
     """
+    if isinstance(uri, RemoteFile) and not backend_args:
+        return uri.backend
     options = dict(backend_args or {})
     name = options.pop("backend", None)
     if name is not None:
@@ -133,6 +136,8 @@ def get_file_backend(
     cls = table.get(asked)
     if cls is None and asked in _GONE:
         raise ValueError(f"There is no {asked} backend here. {_GONE[asked]}.")
+    if cls is None:
+        require_known(asked)
     arguments = (name,) if cls is None and name is not None else ()  # without a name each URL says its protocol
     cls = cls or FsspecBackend
     if not enable_singleton:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, Any
 
 from ..dataset import ResumableLoader
@@ -51,7 +51,7 @@ class BadNumberError(ValueError):
         first: int,
         losses: dict[str, float],
         places: tuple[Place, ...],
-        checkpoint: Path | None,
+        checkpoint: os.PathLike[str] | None,
         gradients_seen: bool,
     ) -> BadNumberError:
         """Make the error.

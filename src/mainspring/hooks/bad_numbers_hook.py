@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..checkpoint import CheckpointError, run_checkpoints, verify_checkpoint
+from ..checkpoint import CheckpointFile, newest_whole
 from ..dist import all_gather_object
+from ..optim import OptimWrapper
 from ..optim.bad_numbers import BadNumber, GradientWatch, NumberWatch, SkipWatch, takes_flag
 from ..registry import HOOKS
 from ..utils import check_type, did_you_mean
@@ -15,7 +15,6 @@ from .hook import Hook
 from .logger_hook import LoggerHook
 
 if TYPE_CHECKING:
-    from ..optim import OptimWrapper
     from ..runner import Runner
 
 __all__ = ["BadNumbersHook", "RollBack"]
@@ -39,7 +38,9 @@ class RollBack(Exception):  # noqa: N818  no error, unless the runner finds noth
         limit: How many times the run may go back.
     """
 
-    def __init__(self, error: BadNumberError, place: tuple[int, int], checkpoint: Path | None, limit: int) -> None:
+    def __init__(
+        self, error: BadNumberError, place: tuple[int, int], checkpoint: CheckpointFile | None, limit: int
+    ) -> None:
         super().__init__(str(error).partition("\n")[0])
         self.error = error
         self.place = place
@@ -75,7 +76,8 @@ class BadNumbersHook(Hook):
         then has an iteration less; a run that counts iterations takes another batch. The norm of the gradients is
         computed in every iteration.
 
-    With the last two, bad numbers are found in gradients too where nothing is clipped.
+    With the last two, bad numbers are found in gradients too where nothing is clipped. An optimizer wrapper that is no
+    :class:`OptimWrapper` cannot be watched, as a warning says: then nothing is looked after.
 
     Args:
         policy: ``'raise'``, ``'skip'`` or ``'rollback'``.
@@ -121,10 +123,13 @@ class BadNumbersHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Begin to watch."""
-        wrapper, group = runner.optim_wrapper, self._group
-        self._group = {}
+        wrapper: Any = runner.optim_wrapper  # it may be anybody's
+        group, self._group = self._group, {}
         self._skips = None
         self._every = min(self.interval or _log_interval(runner), _MOST)
+        if not isinstance(wrapper, OptimWrapper):
+            self._say_that_nothing_is_watched(runner, type(wrapper))
+            return
         if self.policy == "skip":
             self._watch = self._skips = SkipWatch(runner.iter, runner.model)
             if _holds_gradients(wrapper):  # else what was gathered before a stop is lost, and a group begins
@@ -181,7 +186,8 @@ class BadNumbersHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Read what is left, and end watching."""
         self._look(runner)
-        runner.optim_wrapper.watch = None
+        if self._watching:
+            runner.optim_wrapper.watch = None
         self._watching = False
 
     def close(self) -> None:
@@ -249,7 +255,7 @@ class BadNumbersHook(Hook):
             error.add_note(f"(The run has gone back {self.max_rollbacks} times, and max_rollbacks allows no more.)")
         raise error
 
-    def _newest_checkpoint(self, runner: Runner) -> Path | None:
+    def _newest_checkpoint(self, runner: Runner) -> CheckpointFile | None:
         """Return the newest whole checkpoint that the run has written in this process."""
         if not self._has_saved:  # what lies there may be another run's
             return None
@@ -257,14 +263,20 @@ class BadNumbersHook(Hook):
             runner.checkpoint_writer.wait()
         except OSError as error:  # it must not hide the bad number
             runner.logger.error(str(error))
-        for file in run_checkpoints(*runner.checkpoint_folders):
-            try:
-                verify_checkpoint(file)
-            except CheckpointError as error:
-                runner.logger.warning(f"{error} It is passed over.")
-            else:
-                return file
-        return None
+        found = newest_whole(*runner.checkpoint_folders)
+        for damage in found.damaged.values():
+            runner.logger.warning(f"{damage} It is passed over.")
+        return found.file
+
+    def _say_that_nothing_is_watched(self, runner: Runner, kind: type) -> None:
+        self._watch = NumberWatch(runner.iter)
+        if not self._told:
+            self._told = True
+            runner.logger.warning(
+                f"BadNumbersHook cannot follow its policy {self.policy!r}: it looks at losses and steps through an"
+                f" OptimWrapper, but the optimizer wrapper of this run is a {kind.__name__}, which is none. Derive"
+                " it from OptimWrapper, or leave out the hook with default_hooks=dict(bad_numbers=None)."
+            )
 
     def _say_if_waiting(self, runner: Runner) -> None:
         wrapper = runner.optim_wrapper

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,56 +11,113 @@ from typing import Any
 
 import torch
 
-from ..utils import atomic_write, display_path
+from ..checkpoint import CheckpointFolder
+from ..utils import atomic_write, check_type, display_path, explaining
 
-__all__ = ["bytes_of", "check_name", "check_space", "finish", "only_names", "remove_temporaries", "set_aside"]
+__all__ = [
+    "bytes_of",
+    "check_name",
+    "check_space",
+    "check_writable",
+    "finish",
+    "folder_for",
+    "only_names",
+    "remove_temporaries",
+    "set_aside",
+]
 
-_MB = 2**20
+_PROBE = ".mainspring.probe"
 
 
-def finish(pointer: Path | None, file: Path, superfluous: Sequence[Path]) -> None:
+def folder_for(
+    work_dir: str | os.PathLike[str],
+    out_dir: str | os.PathLike[str] | None,
+    backend_args: Mapping[str, Any] | None = None,
+    file_client_args: Mapping[str, Any] | None = None,
+) -> CheckpointFolder:
+    """Return where the checkpoints of a run go: the work directory, or a folder of its name in another place.
+
+    Raises:
+        TypeError: ``out_dir`` is no path.
+        ValueError: It is none to which anything can be written.
+    """
+    directory = Path(work_dir).expanduser().absolute()
+    if out_dir is None:
+        return CheckpointFolder(directory)
+    check_type(out_dir, str | os.PathLike, "out_dir")
+    return CheckpointFolder(out_dir, backend_args, file_client_args).absolute().below(directory.resolve().name)
+
+
+def finish(pointer: Path | None, folder: CheckpointFolder, name: str, superfluous: Sequence[str]) -> None:
     """Point to a checkpoint that stands complete, and delete those that it makes superfluous.
 
     Args:
         pointer: The file that names the newest checkpoint, or None to leave it as it is.
-        file: The checkpoint.
+        folder: Where all of them are.
+        name: The checkpoint.
         superfluous: What goes.
     """
     if pointer is not None:
         with atomic_write(pointer) as target:
-            target.write(str(file.absolute()).encode())
+            target.write(str(folder / name).encode())
     for old in superfluous:
-        old.unlink(missing_ok=True)
+        folder.remove(old)
 
 
-def set_aside(files: Sequence[Path], pointer: Path) -> Path:
-    """Move the checkpoints of an earlier run, and the pointer to its newest, into a folder beside them, and return it.
+def set_aside(folder: CheckpointFolder, names: Sequence[str], pointer: Path) -> CheckpointFolder | None:
+    """Move the checkpoints of an earlier run, and the pointer to its newest, into a folder beside them.
 
     The newest goes last: after a kill in between, it is still the one from which a run would go on.
 
     Args:
-        files: The newest first.
+        folder: Where the checkpoints are.
+        names: The newest first; those that are gone are passed over.
         pointer: The pointer, if there is one.
+
+    Returns:
+        The new folder, or None where there is nothing to move.
     """
-    ordered = sorted(files, key=lambda file: file.stat().st_mtime)
-    stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(ordered[-1].stat().st_mtime))
-    name = folder = ordered[0].with_name(f"earlier_{stamp}")
+    modified = {facts.name: facts.modified for facts in folder.files() if facts.name in names}
+    if not modified:
+        return None
+    seconds = max(modified.values()) / 1e9 or time.time()
+    stem = name = f"earlier_{time.strftime('%Y%m%d_%H%M%S', time.localtime(seconds))}"
     number = 1
-    while folder.exists():
+    while folder.below(name).files():
         number += 1
-        folder = name.with_name(f"{name.name}_{number}")
-    folder.mkdir()
-    for file in [*reversed(files), pointer]:
-        if file.exists():
-            file.rename(folder / file.name)
-    return folder
+        name = f"{stem}_{number}"
+    with explaining(f"The checkpoints of an earlier run cannot be moved to {name!r}", folder):
+        for file in reversed(names):
+            if file in modified:
+                folder.move(file, folder.below(name))
+        if pointer.exists():
+            beside = pointer.with_name(name)
+            beside.mkdir(exist_ok=True)
+            pointer.replace(beside / pointer.name)
+    return folder.below(name)
 
 
-def remove_temporaries(directory: Path) -> None:
+def remove_temporaries(folder: CheckpointFolder) -> None:
     """Remove what writers that were killed have left; the run has the directory to itself."""
-    for name in (".*.pth.tmp", ".last_checkpoint.tmp"):
-        for file in directory.glob(name):
-            file.unlink(missing_ok=True)
+    for facts in folder.files():
+        if facts.name.startswith(".") and facts.name.endswith((".pth.tmp", ".last_checkpoint.tmp")):
+            folder.remove(facts.name)
+
+
+def check_writable(folder: CheckpointFolder) -> None:
+    """Write a small file and delete it, so that what is in the way is said before hours are spent.
+
+    Raises:
+        OSError: Nothing can be written there.
+    """
+    try:
+        folder.write(lambda file: file.write(b"mainspring"), _PROBE)
+        folder.remove(_PROBE)
+    except OSError as error:
+        raise OSError(
+            f"No checkpoints can be written to {str(folder)!r}: {error}. Check the address, the keys in backend_args"
+            " and what they allow, or pass another out_dir to the CheckpointHook."
+        ) from error
 
 
 def check_name(template: str, owner: str) -> None:
@@ -94,11 +152,11 @@ def bytes_of(checkpoint: Any) -> int:
     return sum(sizes.values())
 
 
-def check_space(directory: Path, size: int, files: int) -> str:
+def check_space(directory: str | os.PathLike[str], size: int, files: int) -> str:
     """Compare the free disk with what checkpoints will take.
 
     Args:
-        directory: Where they go.
+        directory: Where they go, on this machine.
         size: Bytes of one.
         files: How many will stand there at once, with the one that is being written.
 
@@ -112,12 +170,22 @@ def check_space(directory: Path, size: int, files: int) -> str:
     where = display_path(directory)
     if free < size:
         raise OSError(
-            f"A checkpoint takes {size / _MB:,.0f} MB, but the disk of {where!r} has only {free / _MB:,.0f} MB left."
+            f"A checkpoint takes {_told(size)}, but the disk of {where!r} has only {_told(free)} left."
             " Make room, or pass another work_dir, or out_dir of CheckpointHook."
         )
     if free < size * files:
         return (
-            f"{files} checkpoints of {size / _MB:,.0f} MB each will stand in {where!r} at once, but its disk has only"
-            f" {free / _MB:,.0f} MB left. Make room, or keep fewer: max_keep_ckpts of CheckpointHook."
+            f"{files} checkpoints of {_told(size)} each will stand in {where!r} at once, but its disk has only"
+            f" {_told(free)} left. Make room, or keep fewer: max_keep_ckpts of CheckpointHook."
         )
     return ""
+
+
+def _told(size: int) -> str:
+    """Return a number of bytes as a person says it, such as ``'3.4 MB'``; a KB has 1,024 bytes, and so on."""
+    number, unit = float(size), "bytes"
+    for larger in ("KB", "MB", "GB", "TB"):
+        if number < 1000:
+            break
+        number, unit = number / 1024, larger
+    return f"{number:,.0f} {unit}" if number >= 10 or unit == "bytes" else f"{number:.1f} {unit}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..checkpoint import read_checkpoint, run_checkpoints
+from ..checkpoint import CheckpointFile, CheckpointFolder, read_checkpoint, run_checkpoints
 from ..dist import is_main_process
 from ..registry import HOOKS
-from ..utils import atomic_write, check_type, did_you_mean, display_path, require_local, to_plain
+from ..utils import check_type, did_you_mean, display_path, to_plain
 from .checkpoint_files import (
     bytes_of,
     check_name,
     check_space,
+    check_writable,
     finish,
+    folder_for,
     only_names,
     remove_temporaries,
     set_aside,
@@ -38,13 +41,20 @@ __all__ = ["CheckpointHook"]
 class CheckpointHook(Hook):
     """Saves checkpoints at intervals, at the end, and whenever a validation is the best so far.
 
+    They go to the work directory, to another directory, or to any place that fsspec knows, and a run with
+    ``resume='auto'`` finds them there. Wherever they are, a file is whole under its name or not there, and older ones
+    go only when it stands. Only a directory of this machine is locked against a second run, and compared with the free
+    disk.
+
     Args:
         interval: Epochs, or iterations, from one checkpoint to the next; -1 for none but the last and the best.
         by_epoch: Whether ``interval`` counts epochs; files are called ``epoch_N.pth`` or ``iter_N.pth``.
         save_optimizer: Save the optimizer's state too, without which no run can be resumed.
         save_param_scheduler: Save the schedules' state too.
-        out_dir: Where the files go; by default the run's work directory. In any other directory a folder of the
-            work directory's name is made.
+        out_dir: Where the files go, a path or a URL such as ``'s3://bucket/runs'``; by default the run's work
+            directory. In any other place a folder of the work directory's name is made. A relative path is one from
+            where the hook is made, whatever becomes the current directory. The file ``last_checkpoint``, which names
+            the newest, stays in the work directory.
         max_keep_ckpts: How many of the interval's checkpoints are kept, the newest; -1 for all.
         save_last: Save at the end of the run, whatever the interval.
         save_best: The metric to watch, such as ``'accuracy/top1'``, or several; ``'auto'`` for the first that a
@@ -53,9 +63,10 @@ class CheckpointHook(Hook):
             metric's name.
         greater_keys: Metrics, or parts of their names, of which the greater is better, in place of the known ones.
         less_keys: The same for the less.
-        file_client_args: None, or ``dict(backend='disk')``: an older name of ``backend_args``.
+        file_client_args: An older name of ``backend_args``.
         filename_tmpl: The name of a file, with ``{}`` for the number.
-        backend_args: None, or ``dict(backend='local')``: files go to local directories.
+        backend_args: How to get to ``out_dir``: ``backend``, a protocol, and options of its file system, such as
+            ``dict(endpoint_url='https://...')``; see :func:`~mainspring.fileio.get_file_backend`.
         published_keys: Entries of a checkpoint, such as ``['state_dict', 'meta']``. After the training, the last and
             the best checkpoint are written once more with only these, under a name that ends with the first 8 digits
             of the file's SHA-256.
@@ -63,7 +74,11 @@ class CheckpointHook(Hook):
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument has an invalid value.
+        ValueError: An argument has an invalid value, or ``out_dir`` can only be read.
+
+    >>> hook = CheckpointHook(interval=1, max_keep_ckpts=3, out_dir="s3://bucket/runs", backend_args=dict(anon=False))
+    >>> hook.out_dir
+    's3://bucket/runs'
     """
 
     priority = "VERY_LOW"
@@ -87,7 +102,7 @@ class CheckpointHook(Hook):
         published_keys: str | Sequence[str] | None = None,
         save_begin: int = 0,
     ) -> None:
-        require_local("CheckpointHook", out_dir, backend_args, file_client_args)
+        check_type(out_dir, str | os.PathLike | None, "CheckpointHook: out_dir")
         check_type(save_begin, int, "CheckpointHook: save_begin")
         check_type(by_epoch, bool, "CheckpointHook: by_epoch")
         check_type(filename_tmpl, str | None, "CheckpointHook: filename_tmpl")
@@ -101,7 +116,15 @@ class CheckpointHook(Hook):
         self.by_epoch = by_epoch
         self.save_optimizer = save_optimizer
         self.save_param_scheduler = save_param_scheduler
-        self.out_dir = None if out_dir is None else Path(out_dir)
+        self.backend_args = backend_args or file_client_args
+        place = CheckpointFolder("." if out_dir is None else out_dir, backend_args, file_client_args)
+        if out_dir is None and not place.is_local:
+            raise ValueError(
+                f"CheckpointHook: backend_args is {self.backend_args!r}, but without out_dir the files go to the work"
+                " directory. Pass out_dir='<protocol>://...' too, or leave out backend_args."
+            )
+        self.out_dir = None if out_dir is None else str(place.absolute())
+        """Where the files go, a URL or an absolute path, or None for the work directory."""
         self.max_keep_ckpts = max_keep_ckpts
         self.save_last = save_last
         self.save_begin = save_begin
@@ -117,18 +140,16 @@ class CheckpointHook(Hook):
         """File names of the interval's checkpoints that stand in the directory, the oldest first."""
         self._stop_file = ""  # what a signal has asked for, beside the interval's; the next one replaces it
         self._superfluous: list[str] = []
-        self._earlier: list[Path] = []
+        self._earlier: list[CheckpointFile] = []
         self._saved_at: tuple[int, bool] | None = None
         self._space_checked = False
         self._validated_since_save = False
         self.best: dict[str, dict[str, Any]] = {}
         """For each watched metric its best ``score``, the ``file`` that holds it, and when (``unit``, ``number``)."""
 
-    def directory(self, runner: Runner) -> Path:
+    def directory(self, runner: Runner) -> CheckpointFolder:
         """Return where the files go."""
-        if self.out_dir is None:
-            return Path(runner.work_dir)
-        return self.out_dir / Path(runner.work_dir).resolve().name
+        return folder_for(runner.work_dir, self.out_dir, self.backend_args)
 
     def before_train(self, runner: Runner) -> None:
         """Check that there will be a validation, where one is watched, and that the interval's unit is counted."""
@@ -143,14 +164,29 @@ class CheckpointHook(Hook):
                 f"CheckpointHook: save_best={', '.join(self.metrics)!r} watches the results of validations, but there"
                 " are none. Pass val_dataloader, val_cfg and val_evaluator to the Runner, or leave out save_best."
             )
+        if runner.resumes:
+            self._warn_of_what_is_not_saved(runner)
         self._saved_at = runner.place  # nothing is done yet that is not saved
-        self._look_at(self.directory(runner), runner)
+        if is_main_process():
+            self._look_at(self.directory(runner), runner)
 
-    def _look_at(self, directory: Path, runner: Runner) -> None:
+    def _warn_of_what_is_not_saved(self, runner: Runner) -> None:
+        wanted = {"save_optimizer": self.save_optimizer}
+        if runner.param_schedulers:
+            wanted["save_param_scheduler"] = self.save_param_scheduler
+        lacking = [f"{name}=False" for name, is_saved in wanted.items() if not is_saved]
+        if lacking:
+            runner.logger.warning(
+                f"This run was told to resume, but no run can go on from what its CheckpointHook saves with"
+                f" {' and '.join(lacking)}. Leave that out; or leave out resume, and pass load_from to begin with the"
+                " weights of a checkpoint."
+            )
+
+    def _look_at(self, directory: CheckpointFolder, runner: Runner) -> None:
         """Find what earlier runs have left in the directory."""
-        if not directory.is_dir() or not is_main_process():
-            return
         remove_temporaries(directory)
+        if not directory.is_local:  # of which the lock has told
+            check_writable(directory)
         self._earlier = run_checkpoints(directory, beyond=runner.iter)
         if self._earlier and runner.iter == 0:
             runner.logger.warning(
@@ -226,7 +262,7 @@ class CheckpointHook(Hook):
             runner.checkpoint_writer.wait()
             finished = self.kept[-1:] if self.save_last else []
             for name in dict.fromkeys([*finished, *(entry["file"] for entry in self.best.values())]):
-                self._publish(runner, self.directory(runner) / name)
+                self._publish(runner, self.directory(runner), name)
 
     def before_stop(self, runner: Runner) -> None:
         """Save, unless where the run stands is saved already."""
@@ -248,12 +284,15 @@ class CheckpointHook(Hook):
         files = 1 if self.interval < 0 else -(-length // self.interval)
         files = min(files, self.max_keep_ckpts) if self.max_keep_ckpts > 0 else files
         directory = self.directory(runner)
-        directory.mkdir(parents=True, exist_ok=True)
+        if not directory.is_local:
+            return
+        os.makedirs(directory, exist_ok=True)
         warning = check_space(directory, bytes_of(checkpoint), files + len(self.metrics) + 1)
         if warning:
             runner.logger.warning(warning)
 
-    def _publish(self, runner: Runner, file: Path) -> None:
+    def _publish(self, runner: Runner, directory: CheckpointFolder, name: str) -> None:
+        file = directory / name
         checkpoint = read_checkpoint(file)
         for key in self.published_keys:
             if key not in checkpoint:
@@ -264,10 +303,9 @@ class CheckpointHook(Hook):
         content = io.BytesIO()
         torch.save(to_plain({key: checkpoint[key] for key in self.published_keys}), content)
         digest = hashlib.sha256(content.getbuffer()).hexdigest()
-        published = file.with_name(f"{file.stem}-{digest[:8]}.pth")
-        with atomic_write(published) as target:
-            target.write(content.getbuffer())
-        runner.logger.info(f"Published {display_path(published)!r} with {', '.join(self.published_keys)}.")
+        published = f"{name.rpartition('.')[0] or name}-{digest[:8]}.pth"
+        directory.write(lambda target: target.write(content.getbuffer()), published)
+        runner.logger.info(f"Published {display_path(directory / published)!r} with {', '.join(self.published_keys)}.")
 
     def _save(self, runner: Runner, number: int) -> None:
         filename = self.filename_tmpl.format(number)
@@ -306,21 +344,23 @@ class CheckpointHook(Hook):
         directory = self.directory(runner)
         pointer = Path(runner.work_dir) / "last_checkpoint"  # wherever the files are: a run that resumes looks there
         if self._earlier and is_main_process():
-            earlier, self._earlier = [file for file in self._earlier if file.exists()], []
-            if earlier:
-                folder = set_aside(earlier, pointer)
+            earlier, self._earlier = [file.name for file in self._earlier], []
+            folder = set_aside(directory, earlier, pointer)
+            if folder is not None:
                 runner.logger.info(f"Moved the checkpoints of an earlier run to {display_path(folder)!r}")
         complete = resumable or (self.save_optimizer and self.save_param_scheduler)
         self._saved_at = runner.place if complete else None
-        superfluous = [directory / name for name in self._superfluous if name != filename]
+        directory.backend.prepare(directory)  # what connects, and may import, is done before the thread needs it
+        superfluous = [name for name in self._superfluous if name != filename]
         runner.save_checkpoint(
             str(directory),
             filename,
             save_optimizer=self.save_optimizer or resumable,
             save_param_scheduler=self.save_param_scheduler or resumable,
             by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
             wait=False,
-            then=partial(finish, pointer if points else None, directory / filename, superfluous),
+            then=partial(finish, pointer if points else None, directory, filename, superfluous),
         )
         self._superfluous = []
 

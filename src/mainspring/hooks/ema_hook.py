@@ -14,6 +14,7 @@ from ..checkpoint import CheckpointError, load_weights
 from ..logging import print_log
 from ..model import BaseAveragedModel
 from ..model.counterparts import Pairs, copy_tensors
+from ..optim import OptimWrapper
 from ..registry import HOOKS, MODELS
 from ..utils import check_type
 from .checkpoint_hook import CheckpointHook
@@ -80,6 +81,7 @@ class EMAHook(Hook):
         self.strict_load = strict_load
         self.begin_iter = begin_iter
         self.begin_epoch = begin_epoch
+        self._optim_wrapper: OptimWrapper | None = None
         self._models: tuple[nn.Module, BaseAveragedModel] | None = None
         self._held: Pairs = {}  # the model's tensors with their trained values, while they hold the averaged ones
 
@@ -127,6 +129,8 @@ class EMAHook(Hook):
             )
         if self.ema_model.updates == 0:
             self.ema_model.copy_from(self.src_model)
+        wrapper: Any = runner.optim_wrapper  # anybody's, which need not say whether it has left out a step
+        self._optim_wrapper = wrapper if isinstance(wrapper, OptimWrapper) else None
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Put the trained weights back, if a validation was left by an exception that somebody has caught."""
@@ -140,7 +144,7 @@ class EMAHook(Hook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Update the average or, before it begins, copy the model; after a step that was left out, do nothing."""
-        if runner.optim_wrapper.left_out:
+        if self._optim_wrapper is not None and self._optim_wrapper.left_out:
             return
         if runner.epoch + 1 >= self.begin_epoch and runner.iter + 1 >= self.begin_iter:
             self.ema_model.update_parameters(self.src_model)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from ..logging import print_log
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from ..runner import Runner
 
 __all__ = ["HookList", "overrides"]
+
+_Call = tuple[Hook, Callable[..., Any]]
 
 # What Hook's own methods hand a stage on to; overriding the one means acting at the other.
 _SHARED = {
@@ -28,20 +32,39 @@ _SHARED = {
 class HookList:
     """Hooks in the order of their priorities; those of one priority in the order of their registration.
 
-    A stage costs a call for each hook that overrides it, or sets it on the instance, and nothing for the others.
+    A stage costs a call for each hook that overrides it, or sets it on the instance, and is not idle at it. The others
+    cost nothing.
     """
 
     def __init__(self) -> None:
         self._hooks: list[tuple[int, Hook]] = []
-        self._stages: dict[str, tuple[tuple[Hook, Callable[..., Any]], ...]] = {}
-        self.running: list[str] = []
-        """The stages that are being called now, the outermost first."""
+        self._settings: dict[int, dict[str, str]] = {}  # by identity: a hook need not be hashable
+        self._stages: dict[str, tuple[_Call, ...]] = {}
+        self._running: list[tuple[str, Iterator[_Call]]] = []  # each with the calls that are still to come
+        self.warned: set[str] = set()
+        """What was said already of the order of the hooks, so that it is not said again at every checkpoint."""
 
     def __iter__(self) -> Iterator[Hook]:
         return (hook for _, hook in self._hooks)
 
     def __len__(self) -> int:
         return len(self._hooks)
+
+    @property
+    def running(self) -> list[str]:
+        """The stages that are being called now, the outermost first."""
+        return [stage for stage, _ in self._running]
+
+    def still_to_act(self) -> list[tuple[str, Hook]]:
+        """Return the hooks whose turn is still to come in the stages that are being called now, with the stage."""
+        return [(stage, hook) for stage, rest in self._running for hook, _ in copy(rest)]
+
+    def settings(self, hook: Hook) -> dict[str, str]:
+        """Return what a hook was when it was registered: its class, priority, and public attributes, as text.
+
+        Two hooks of one class are told apart by it when a run goes on. Only attributes of plain values count.
+        """
+        return self._settings[id(hook)]
 
     def register(self, hook: Hook, priority: int | str | None = None) -> None:
         """Insert a hook after those of the same priority; by default the priority is the hook's own.
@@ -57,6 +80,7 @@ class HookList:
         while index > 0 and self._hooks[index - 1][0] > number:
             index -= 1
         self._hooks.insert(index, (number, hook))
+        self._settings[id(hook)] = _settings(hook, number)
         self._stages = {}
 
     def call(self, stage: str, runner: Runner, **kwargs: Any) -> None:
@@ -65,26 +89,29 @@ class HookList:
         An exception leaves as it is, with a note that names the hook and the stage.
         """
         methods = self._stages.get(stage)
-        if methods is None:
-            methods = self._compile(stage)
-        self.running.append(stage)
-        index = 0
+        rest = iter(self._compile(stage) if methods is None else methods)
+        self._running.append((stage, rest))
         try:
-            while index < len(methods):
-                hook, method = methods[index]
-                index += 1
+            while True:
                 compiled = self._stages
-                method(runner, **kwargs)
-                if self._stages is not compiled:  # it registered a hook: go on behind it in the new order
-                    methods = self._compile(stage)
-                    index = 1 + next(i for i, (other, _) in enumerate(methods) if other is hook)
+                for hook, method in rest:  # noqa: B007  an error that leaves names the hook
+                    method(runner, **kwargs)
+                    if self._stages is not compiled:
+                        break
+                else:
+                    return
+                # It registered a hook: go on behind it in the new order.
+                methods = self._compile(stage)
+                index = 1 + next(i for i, (other, _) in enumerate(methods) if other is hook)
+                rest = iter(methods[index:])
+                self._running[-1] = stage, rest
         except Exception as error:
             error.add_note(f"(raised in the hook {type(hook).__name__}, stage {stage})")
             raise
         finally:
-            self.running.pop()
+            self._running.pop()
 
-    def _compile(self, stage: str) -> tuple[tuple[Hook, Callable[..., Any]], ...]:
+    def _compile(self, stage: str) -> tuple[_Call, ...]:
         found = ((hook, _acts_at(hook, stage)) for _, hook in self._hooks)
         methods = tuple((hook, method) for hook, method in found if method is not None)
         self._stages[stage] = methods
@@ -111,6 +138,7 @@ class HookList:
             except Exception as error:
                 name = type(hook).__name__
                 print_log(f"{name}.close() failed: {type(error).__name__}: {error}", "current", logging.ERROR)
+        self._stages = {}  # in the next run others may be idle
 
 
 def overrides(hook: Hook, stage: str) -> bool:
@@ -121,12 +149,31 @@ def overrides(hook: Hook, stage: str) -> bool:
 def _acts_at(hook: Hook, stage: str) -> Callable[..., Any] | None:
     """Return the hook's method for a stage, or None where that would only be Hook's own, which does nothing."""
     method: Callable[..., Any] | None = getattr(hook, stage, None)
-    if method is None:
+    if method is None or stage in hook.idle_at:
         return None
     if _is_own(hook, stage):
         return method
     shared = _SHARED.get(stage)
     return method if shared is not None and _is_own(hook, shared) else None
+
+
+def _settings(hook: Hook, priority: int) -> dict[str, str]:
+    public = {name: value for name, value in vars(hook).items() if not name.startswith("_") and _is_setting(value)}
+    kind = type(hook)
+    return {
+        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "priority": str(priority),
+        **{
+            f".{name}": os.fspath(value) if isinstance(value, os.PathLike) else repr(value)
+            for name, value in public.items()
+        },
+    }
+
+
+def _is_setting(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_setting, value))
+    return value is None or isinstance(value, (str, int, float, os.PathLike))
 
 
 def _check_stages(hook: Hook) -> None:

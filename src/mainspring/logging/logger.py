@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.text import Text
 
 from ..dist import get_rank
-from ..utils import ManagerMixin, did_you_mean
+from ..utils import ManagerMixin, did_you_mean, explained, explaining
 from .console import get_console, live_display_active
 
 if TYPE_CHECKING:
@@ -65,8 +65,9 @@ class MMLogger(logging.Logger, ManagerMixin):
         self._log_file: Path | None = None
         if self._asked_file is not None and (rank == 0 or distributed or self.level == logging.DEBUG):
             self._log_file = _file_of_rank(self._asked_file, rank)
-            self._log_file.parent.mkdir(parents=True, exist_ok=True)
-            file = logging.FileHandler(self._log_file, mode=file_mode, encoding="utf-8")
+            with explaining("The log file cannot be made", self._log_file):
+                self._log_file.parent.mkdir(parents=True, exist_ok=True)
+                file = _FileHandler(self._log_file, mode=file_mode, encoding="utf-8")
             file.setFormatter(_LineFormatter("%Y/%m/%d %H:%M:%S"))
             self.addHandler(file)
             # When the logger goes. At the end of the process logging closes it, after everybody's last words.
@@ -145,6 +146,30 @@ def print_log(msg: object, logger: logging.Logger | str | None = None, level: in
                 " Make it with MMLogger.get_instance(name), or say 'current' for the one made last."
             )
         MMLogger.get_instance(logger).log(level, msg, stacklevel=2)
+
+
+class _FileHandler(logging.FileHandler):
+    """Writes to the log file. Where that fails, says so once, and the run goes on: the console has the lines too."""
+
+    _told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            self._tell(error)
+        else:
+            super().handleError(record)
+
+    def close(self) -> None:
+        try:
+            super().close()  # which writes what it could not write before
+        except OSError as error:
+            self._tell(error)
+
+    def _tell(self, error: OSError) -> None:
+        if not self._told:
+            self._told = True
+            print(explained(error, "The log file cannot be written", self.baseFilename), file=sys.stderr)
 
 
 class _ConsoleHandler(logging.Handler):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor
 
-from ..utils import ManagerMixin, did_you_mean, to_plain
+from ..utils import ManagerMixin, did_you_mean, from_plain, to_plain
 from .history_buffer import HistoryBuffer, read_together
 from .logger import print_log
 
@@ -206,7 +206,7 @@ class MessageHub(ManagerMixin):
             buffer.load_state_dict(history)
             self._resumed_keys.setdefault(key, True)
         for key, value in state_dict.get("runtime_info", {}).items():
-            self._runtime_info[key] = value
+            self._runtime_info[key] = from_plain(value)
             self._resumed_keys.setdefault(key, True)
         if foreign:
             text = f"These scalars were saved in a form that is not read; they begin anew: {', '.join(foreign)}."

@@ -16,6 +16,7 @@ from ..logging import MessageHub, print_log
 from ..registry import OPTIM_WRAPPERS
 from ..utils import check_type, did_you_mean
 from .bad_numbers import NumberWatch
+from .loading import load_optimizer
 from .settings import changed_settings, settings_of, told
 
 __all__ = ["OptimWrapper"]
@@ -76,6 +77,7 @@ class OptimWrapper:
         self._max_counts = -1
         self._remainder_counts = -1
         self._iteration = -1
+        self._entered_at = 0  # what was counted when that iteration began
         self._ahead = 0  # how many more losses than iterations there were before this process
         self._resumed_group: dict[str, Any] | None = None
         self.keep_settings()
@@ -134,7 +136,13 @@ class OptimWrapper:
 
     def zero_grad(self, **kwargs: Any) -> None:
         """Drop the gradients; ``kwargs`` go to the optimizer's ``zero_grad``."""
-        self.optimizer.zero_grad(**kwargs)
+        own = type(self.optimizer).zero_grad is not Optimizer.zero_grad or "zero_grad" in vars(self.optimizer)
+        if own or kwargs:
+            self.optimizer.zero_grad(**kwargs)
+        else:  # the same, without the mark for profilers that torch puts around it, which takes longer
+            for group in self.optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = None
         if self.watch is not None and self.watch.follows_steps:
             self.watch.end_group()
 
@@ -152,10 +160,11 @@ class OptimWrapper:
         self._max_counts = max_counts
         self._remainder_counts = max_counts % self._accumulative_counts if max_counts >= 0 else -1
         self._iteration = -1
+        self._entered_at = init_counts
         self.zero_grad()  # a run that was stopped inside a group has left some
         group, self._resumed_group = self._resumed_group, None
         self._ahead = 0
-        if group is not None and group["iteration"] == init_counts:
+        if group is not None and init_counts in _valid_at(group):
             self._inner_count = group["counts"]
             self._ahead = group["counts"] - init_counts
             parameters = self._parameters()
@@ -176,10 +185,15 @@ class OptimWrapper:
         the count reaches ``max_counts``: it is not the end of the run. Without this call, they are taken to agree.
         """
         self._iteration = iteration
+        self._entered_at = self._inner_count
+
+    def has_begun(self, iteration: int) -> bool:
+        """Whether an iteration, from 0, is the one that was entered last, and has had a loss."""
+        return iteration == self._iteration and self._inner_count != self._entered_at
 
     def should_update(self) -> bool:
         """Whether the iteration that has just been counted ends its accumulation group."""
-        return self._ends_group(self._inner_count)
+        return self._accumulative_counts == 1 or self._ends_group(self._inner_count)
 
     def should_sync(self) -> bool:
         """Whether the iteration that is running will end its accumulation group."""
@@ -238,13 +252,25 @@ class OptimWrapper:
         """Return what must survive a stop.
 
         That is the optimizer's state, the settings that it was configured with (``configured``), and within a group of
-        accumulated iterations the gradients so far, by the places of their parameters (``accumulated``).
+        accumulated iterations the gradients so far, by the places of their parameters (``accumulated``). These belong
+        to one ``iteration``: the next, or the one that was entered, as long as that is ``untouched`` by a loss.
         """
         state = {**self.optimizer.state_dict(), "configured": [dict(settings) for settings in self._configured]}
-        if self._accumulative_counts > 1:
+        if self._resumed_group is not None:  # the run that goes on from it has not begun yet
+            state["accumulated"] = self._resumed_group
+        elif self._accumulative_counts > 1:
             gradients = {i: p.grad for i, p in enumerate(self._parameters()) if p.grad is not None}
-            iteration = self._inner_count - self._ahead if self._iteration == -1 else self._iteration + 1
-            state["accumulated"] = {"iteration": iteration, "counts": self._inner_count, "gradients": gradients}
+            untouched = self._iteration != -1 and not self.has_begun(self._iteration)
+            if self._iteration == -1:
+                iteration = self._inner_count - self._ahead
+            else:
+                iteration = self._iteration if untouched else self._iteration + 1
+            state["accumulated"] = {
+                "iteration": iteration,
+                "untouched": untouched,
+                "counts": self._inner_count,
+                "gradients": gradients,
+            }
         return state
 
     def keep_settings(self) -> None:
@@ -277,7 +303,7 @@ class OptimWrapper:
         known["param_groups"] = [dict(group) for group in known["param_groups"]]
         for group, own, changed in zip(known["param_groups"], self.param_groups, changes, strict=False):
             group.update((key, own[key]) for key in changed)
-        self.optimizer.load_state_dict(known)
+        load_optimizer(self.optimizer, known)
         lacking = [key for key in expected if any(key not in group for group in self.param_groups)]
         if lacking:
             raise ValueError(
@@ -321,6 +347,15 @@ class OptimWrapper:
         if parameters:
             nn.utils.clip_grad_value_(parameters, **self.clip_grad_kwargs)
         return None
+
+
+def _valid_at(group: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the iterations with which a run can go on from the gradients of an accumulation group.
+
+    An iteration that has had no loss may have ended so: the gradients are those of the next one, too.
+    """
+    iteration = group["iteration"]
+    return (iteration, iteration + 1) if group.get("untouched") else (iteration,)
 
 
 def _momentum(group: dict[str, Any]) -> float:

@@ -15,7 +15,7 @@ import torch
 from ..device import get_device, make_current, usable_device
 from ..dist import get_dist_info, sync_random_seed
 from ..logging import print_log
-from ..utils import Stream, check_type, did_you_mean, mix, options_from, seed_generators
+from ..utils import Stream, check_type, did_you_mean, explaining, mix, options_from, seed_generators
 from .options import EnvCfg, Randomness
 
 __all__ = ["Environment"]
@@ -61,7 +61,8 @@ class Environment:
         if launcher != "none":
             raise ValueError(f"launcher={launcher!r}: this version trains in one process; the only launcher is 'none'.")
         directory = Path(work_dir).expanduser().absolute()
-        directory.mkdir(parents=True, exist_ok=True)
+        with explaining("The work_dir cannot be made", directory):
+            directory.mkdir(parents=True, exist_ok=True)
         rank, world_size = get_dist_info()
         chosen = random_options.seed if random_options.seed is not None else earlier_seed()
         environment = cls(

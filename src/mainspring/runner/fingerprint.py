@@ -81,17 +81,25 @@ def fingerprint(runner: Runner, with_optimizer: bool = True) -> dict[str, Any]:
     }
     if with_optimizer:
         names = {id(parameter): name for name, parameter in runner.model.named_parameters()}
-        groups = [group["params"] for group in wrapper.param_groups]
         facts["optimizer"] = type(wrapper.optimizer).__name__ if hasattr(wrapper, "optimizer") else None
-        facts["parameters"] = [names.get(id(parameter), "?") for group in groups for parameter in group]
-        facts["optimizer_groups"] = [len(group) for group in groups]
+        if hasattr(wrapper, "param_groups"):
+            groups = [group["params"] for group in wrapper.param_groups]
+            facts["parameters"] = [names.get(id(parameter), "?") for group in groups for parameter in group]
+            facts["optimizer_groups"] = [len(group) for group in groups]
     return facts
 
 
 def check_fingerprint(
-    before: Mapping[str, Any], now: Mapping[str, Any], allowed: Sequence[str], filename: str
+    before: Mapping[str, Any], now: Mapping[str, Any], allowed: Sequence[str], filename: str, place_is_lost: str = ""
 ) -> list[str]:
     """Compare the facts of a checkpoint with those of the run that goes on from it.
+
+    Args:
+        before: The facts of the checkpoint.
+        now: Those of the run.
+        allowed: The names of what may have changed.
+        filename: The checkpoint, for the message.
+        place_is_lost: Why its place in the data cannot be found by this run, whatever is allowed, if that is so.
 
     Returns:
         What has changed and was allowed to, in words.
@@ -118,6 +126,11 @@ def check_fingerprint(
     else:
         names = list(dict.fromkeys(_ALLOWED_AS.get(name, name) for name in refused))
         cure = f"Configure the run as it was or, if this is meant, pass allow_changed={names!r} to the Runner."
+        if place_is_lost:
+            cure = (
+                f"Configure the run as it was: {place_is_lost}. From a checkpoint that was saved at the end of an"
+                f" epoch, a run can go on so: name it in load_from, with resume=True and allow_changed={names!r}."
+            )
     lines = "".join(f"\n  {told[name]}" for name in refused)
     raise CheckpointError(
         f"{display_path(filename)!r} was saved by a run that differs from this one in what decides the order of the"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import torch
 from torch import nn
 
-from ..checkpoint import CheckpointWriter, load_weights
+from ..checkpoint import CheckpointFolder, CheckpointWriter, load_weights
 from ..dataset import build_dataloader
 from ..hooks import Hook, RunningStreamsHook
 from ..hooks.bad_number_error import name_of_places
@@ -23,7 +23,7 @@ from ..model import BaseModule
 from ..optim import build_optim_wrapper
 from ..optim.scheduler.chain import scale_parameter
 from ..registry import RUNNERS, DefaultScope, init_default_scope
-from ..utils import DirectoryLock, check_type, display_path, nearest, options_from, require_local
+from ..utils import DirectoryLock, check_type, display_path, nearest, options_from
 from . import build, state
 from .earlier import checkpoint_folders, starting_point
 from .environment import Environment
@@ -157,6 +157,8 @@ class Runner(RunFacts):
         )
         self.allow_changed = check_allowed(allow_changed)
         self._trust = trust
+        self.resumes = bool(resume)
+        """Whether the run was told to go on from a checkpoint, if there is one."""
         self.checkpoint_folders = checkpoint_folders(work_dir, default_hooks, custom_hooks)
         """Where checkpoints of the run may lie, the work directory first."""
         self._load_from, self._earlier_run = starting_point(self.checkpoint_folders, load_from, resume, trust)
@@ -383,7 +385,8 @@ class Runner(RunFacts):
             stack.enter_context(DefaultScope.overwrite_default_scope(self.default_scope))
             if training and self.rank == 0:
                 for folder in self.checkpoint_folders:
-                    stack.enter_context(DirectoryLock(folder))
+                    if folder.is_local:
+                        stack.enter_context(DirectoryLock(folder))
             self._is_running = True
             try:
                 result = self._run_stages(run, training)
@@ -435,7 +438,8 @@ class Runner(RunFacts):
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call the hooks that act at a stage."""
-        self.heed_signals(fn_name)
+        if self._signals.noted:
+            self.heed_signals(fn_name)
         self._hooks.call(fn_name, self, **kwargs)
 
     def heed_signals(self, stage: str) -> None:
@@ -536,26 +540,27 @@ class Runner(RunFacts):
         """Write a checkpoint of the run as it stands, or will when the stage that is running is over.
 
         Args:
-            out_dir: Directory; made where missing.
+            out_dir: Directory, made where missing, or a URL that fsspec knows, such as ``'s3://bucket/runs'``.
             filename: Name of the file in it.
-            file_client_args: None, or ``dict(backend='disk')``: an older name of ``backend_args``.
+            file_client_args: An older name of ``backend_args``.
             save_optimizer: Save the optimizer's state.
             save_param_scheduler: Save the schedules' progress.
             meta: More entries of ``meta``.
             by_epoch: Accepted for compatibility: the position is known without it.
-            backend_args: None, or ``dict(backend='local')``: files go to local directories.
+            backend_args: How to get to ``out_dir``; see :func:`~mainspring.fileio.get_file_backend`.
             wait: Return when the file stands under its name. Otherwise training goes on while a copy is written; an
                 error then is raised in the next iteration, or at the end.
             then: Called when the file stands, in the thread that writes; it must neither log nor wait.
 
         Raises:
-            ValueError: ``out_dir`` or ``backend_args`` names another place.
+            ValueError: ``out_dir`` can only be read, or nobody knows how to get there.
+            CheckpointWriteError: It, or the one before it, could not be written.
         """
-        require_local("save_checkpoint", out_dir, backend_args, file_client_args)
+        folder = CheckpointFolder(out_dir, backend_args, file_client_args)
         checkpoint = state.collect(self, save_optimizer, save_param_scheduler, meta or {})
         self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
         if self.rank == 0:
-            self.checkpoint_writer.save(checkpoint, Path(out_dir) / filename, then, wait=wait)
+            self.checkpoint_writer.save(checkpoint, folder / filename, then, wait=wait)
 
     # How each part is built; a subclass may build one in another way.
 

@@ -15,6 +15,8 @@ from ..hooks import overrides
 from ..utils import display_path, to_plain
 from .base_loop import BaseTrainLoop
 from .fingerprint import check_fingerprint, environment_facts, fingerprint, told_environment
+from .hook_states import hook_settings, hook_states, restore_hooks, warn_if_early
+from .loops import EpochBasedTrainLoop
 
 if TYPE_CHECKING:
     from ..logging import MMLogger
@@ -38,6 +40,7 @@ def collect(
     ``message_hub``      scalars and runtime information
     ``train_loop``       the position of the run
     ``hooks``            what hooks keep, by class name
+    ``hook_settings``    by what several hooks of one class are told apart
     ``fingerprint``      what must not change unseen when a run goes on
     ===================  ==========================================================================
 
@@ -46,19 +49,21 @@ def collect(
     checkpoint: dict[str, Any] = {
         "state_dict": runner.model.state_dict(),
         "message_hub": runner.message_hub.state_dict(),
-        "hooks": {name: hook.state_dict() for name, hook in _named_hooks(runner)},
+        "hooks": hook_states(runner),
+        "hook_settings": hook_settings(runner),
     }
     place: dict[str, Any] = {"epoch": 0, "iter": 0}
     dataset_meta: Any = None
     if runner.train_loop is not None:
         place = checkpoint["train_loop"] = position(runner)
+        warn_if_early(runner, place["iter"])
         checkpoint["fingerprint"] = fingerprint(runner, save_optimizer)
         dataset_meta = runner._dataset_meta
         if save_optimizer:
             checkpoint["optimizer"] = runner.optim_wrapper.state_dict()
         if save_param_scheduler:
             checkpoint["param_schedulers"] = [schedule.state_dict() for schedule in runner.param_schedulers]
-    checkpoint["meta"] = {
+    whole_meta = {
         "epoch": place["epoch"],
         "iter": place["iter"],
         "seed": runner.seed,
@@ -71,6 +76,7 @@ def collect(
         "cfg": pprint.pformat(dict(runner.cfg), sort_dicts=False) if runner.cfg else "",
         **meta,
     }
+    checkpoint["meta"] = to_plain(whole_meta, "checkpoint['meta']", exact=False)  # a run that goes on needs none of it
     return checkpoint
 
 
@@ -105,6 +111,7 @@ def restore(
         fingerprint(runner, resume_optimizer),
         runner.allow_changed,
         filename,
+        _place_is_lost(runner.train_loop, place),
     )
     _go_to(runner, place)
     if resume_optimizer:
@@ -122,10 +129,7 @@ def restore(
     within_epoch = runner.by_epoch and place.get("pass_begin", runner.iter) < runner.iter
     runner.visualizer.rewind(runner.iter, validated=not (within_epoch or place.get("val_due", False)))
     runner.message_hub.load_state_dict(checkpoint.get("message_hub", {}))
-    saved = checkpoint.get("hooks", {})
-    for name, hook in _named_hooks(runner):
-        if name in saved:
-            hook.load_state_dict(saved[name])
+    restore_hooks(runner, checkpoint, filename)
     if changes:
         runner.logger.warning(f"Changed since {display_path(filename)!r} was saved, as allowed: {'; '.join(changes)}")
     told = told_environment(meta.get("environment", {}), environment_facts(runner))
@@ -160,16 +164,15 @@ def _go_to(runner: Runner, place: Mapping[str, Any]) -> None:
         loop._epoch, loop._iter = place["epoch"], place["iter"]  # where every such loop keeps them
 
 
-def _named_hooks(runner: Runner) -> list[tuple[str, Any]]:
-    """Return the hooks by class name; the second of a class is called ``Name_2``."""
-    named: dict[str, Any] = {}
-    for hook in runner.hooks:
-        name, number = type(hook).__name__, 1
-        while name in named:
-            number += 1
-            name = f"{type(hook).__name__}_{number}"
-        named[name] = hook
-    return list(named.items())
+def _place_is_lost(loop: Any, place: Mapping[str, Any]) -> str:
+    """Return why an epoch that was begun cannot be gone on with, or an empty text."""
+    if not isinstance(loop, EpochBasedTrainLoop):
+        return ""
+    before, now = place.get("num_batches"), loop.num_batches
+    begun = place["iter"] != place.get("pass_begin", place["epoch"] * (before or 0))
+    if before in (None, now) or not begun:
+        return ""
+    return f"it lies within an epoch of {before} batches, and an epoch has {now} now, so that its place is lost"
 
 
 def _progress(runner: Runner) -> str:
@@ -186,7 +189,7 @@ def plain_metainfo(dataset: Any, logger: MMLogger) -> Any:
     refused: list[str] = []
     for key, value in entries.items():
         try:
-            saved.update(to_plain({key: value}, f"metainfo of {type(dataset).__name__}"))
+            saved.update(to_plain({key: value}, f"metainfo of {type(dataset).__name__}", exact=False))
         except TypeError as error:
             refused.append(str(error))
     if refused:
@@ -201,7 +204,10 @@ def where_it_stopped(runner: Runner, cause: str, training: bool) -> str:
     if runner.iter >= runner.max_iters and not runner.place[1]:
         return f"Stopped by {cause}, when all {runner.max_iters} iterations were done."
     text = f"Stopped by {cause} after iteration {runner.iter} of {runner.max_iters}"
-    files = run_checkpoints(*runner.checkpoint_folders)
+    try:
+        files = run_checkpoints(*runner.checkpoint_folders)
+    except OSError as error:  # it must not hide why the run ends
+        return f"{text}. Its checkpoints cannot be listed: {error}"
     if not files:
         return f"{text}, before the first checkpoint."
     return f"{text}. The same run with resume='auto' goes on from {display_path(files[0])}"

@@ -1,7 +1,7 @@
 """Small helpers with no opinion."""
 
 from .describe import describe
-from .files import atomic_write, display_path
+from .files import atomic_write, display_path, explained, explaining
 from .imports import require
 from .local import require_local
 from .lock import DirectoryInUse, DirectoryLock
@@ -9,7 +9,7 @@ from .manager import ManagerMixin
 from .names import did_you_mean, nearest
 from .nested import apply_to, rebuilt_mapping, rebuilt_sequence, takes_non_blocking
 from .options import check_type, options_from
-from .plain import to_plain
+from .plain import from_plain, to_plain
 from .random import Stream, generator_states, mix, seed_generators, set_generator_states, step_seeder
 
 __all__ = [
@@ -23,6 +23,9 @@ __all__ = [
     "describe",
     "did_you_mean",
     "display_path",
+    "explained",
+    "explaining",
+    "from_plain",
     "generator_states",
     "mix",
     "nearest",

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from .files import display_path
+from .files import display_path, explained
 
 if sys.platform == "win32":
     import msvcrt
@@ -160,11 +160,7 @@ class DirectoryLock:
         return descriptor
 
     def _unusable(self, error: OSError) -> OSError:
-        return OSError(
-            error.errno,
-            f"Nothing can be written to the work_dir ({error.strerror}). Make it writable, or choose another one",
-            display_path(self.directory),
-        )
+        return explained(error, "Nothing can be written to the work_dir", self.directory)
 
 
 def _lock(descriptor: int) -> None:

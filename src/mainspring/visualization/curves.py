@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..utils import atomic_write, require
+from ..utils import atomic_write, explaining, require
 from .scalars_file import read_scalars
 
 __all__ = ["plot_curves"]
@@ -73,7 +73,7 @@ def plot_curves(scalars_path: str | os.PathLike[str], image_path: str | os.PathL
             _dress(axes, title)
             draw(axes, curves)
         target = Path(image_path)
-        with atomic_write(target) as file:
+        with explaining("The picture of the curves cannot be written", target), atomic_write(target) as file:
             figure.savefig(file, format="png", dpi=120, facecolor="white")
         figure.clear()
     return target

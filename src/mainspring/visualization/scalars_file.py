@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..utils import apply_to, atomic_write
+from ..utils import apply_to, atomic_write, explaining
 
 if TYPE_CHECKING:
     import io
@@ -50,19 +50,26 @@ class ScalarsFile:
 
         Raises:
             TypeError: A value is something else; the message names its key.
+            OSError: It cannot be written; what is cut of it, the next one removes.
         """
         plain = {str(key): _jsonable(value, str(key)) for key, value in record.items()}
         line = json.dumps(plain, allow_nan=False) + "\n"
-        if self._file is None:
-            self._file = self._open()
-        self._file.write(line.encode())
+        with explaining("The scalars cannot be written", self.path):
+            if self._file is None:
+                self._file = self._open()
+            try:
+                _write_all(self._file, line.encode())
+            except OSError:
+                self.close()  # so that the end is mended when it is opened again
+                raise
 
     def set_aside(self) -> None:
         """Keep the records of an earlier run under a name with the time of its last one, and begin anew."""
         self.close()
         if self.path.is_file():
             last = time.strftime("%Y%m%d_%H%M%S", time.localtime(self.path.stat().st_mtime))
-            self.path.rename(self.path.with_stem(f"{self.path.stem}_{last}"))
+            with explaining("The scalars of the earlier run cannot be set aside", self.path):
+                self.path.rename(self.path.with_stem(f"{self.path.stem}_{last}"))
 
     def rewind(self, iteration: int, validated: bool = True) -> None:
         """Drop the records of later iterations than ``iteration``, as if they had never been written.
@@ -84,7 +91,10 @@ class ScalarsFile:
             if _stays(record, iteration, validated)
         ]
         if len(kept) < len(lines):
-            with atomic_write(self.path) as file:
+            with (
+                explaining(f"The scalars cannot be cut back to iteration {iteration}", self.path),
+                atomic_write(self.path) as file,
+            ):
                 file.writelines(kept)
 
     def close(self) -> None:
@@ -100,6 +110,13 @@ class ScalarsFile:
         file = self.path.open("ab", buffering=0)
         weakref.finalize(self, file.close)
         return file
+
+
+def _write_all(file: io.FileIO, line: bytes) -> None:
+    """Write a line in one go; a disk that is nearly full takes only a part, and refuses the rest."""
+    written = file.write(line)
+    if written < len(line):
+        file.write(line[written:])
 
 
 def read_scalars(path: str | os.PathLike[str]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..registry import VISBACKENDS
-from ..utils import require
+from ..utils import explaining, require
 from .scalars_file import ScalarsFile
 
 __all__ = ["BaseVisBackend", "LocalVisBackend", "TensorboardVisBackend"]
@@ -122,8 +122,9 @@ class LocalVisBackend(BaseVisBackend):
         for key, value in config.items():
             target = key if str(key).isidentifier() else f"globals()[{key!r}]"
             lines.append(f"{target} = {pprint.pformat(value, width=100, sort_dicts=False)}\n")
-        self._config_save_file.parent.mkdir(parents=True, exist_ok=True)
-        self._config_save_file.write_text("".join(lines), encoding="utf-8")
+        with explaining("The configuration cannot be written", self._config_save_file):
+            self._config_save_file.parent.mkdir(parents=True, exist_ok=True)
+            self._config_save_file.write_text("".join(lines), encoding="utf-8")
 
     def add_image(self, name: str, image: np.ndarray[Any, Any], step: int = 0, **kwargs: Any) -> None:
         """Write an image; ``/`` in its name makes directories.
@@ -134,8 +135,9 @@ class LocalVisBackend(BaseVisBackend):
         _check_image(name, image)
         pillow = require("PIL.Image", extra="plot", purpose="Writing an image")
         path = self._img_save_dir / f"{name}_{step}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pillow.fromarray(image).save(path)
+        with explaining("The image cannot be written", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pillow.fromarray(image).save(path)
 
     def add_scalar(self, name: str, value: Any, step: int = 0, **kwargs: Any) -> None:
         """Write a record of one scalar and its step."""
