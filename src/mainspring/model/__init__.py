@@ -5,6 +5,7 @@ from .averaging import ExponentialMovingAverage, MomentumAnnealingEMA, Stochasti
 from .base_model import BaseModel
 from .base_module import BaseModule, ModuleDict, ModuleList, Sequential
 from .batch_augments import CutMix, MixUp, Mosaic, RandomChoice
+from .compiling import Compile, compile_model
 from .data_preprocessor import BaseDataPreprocessor, build_data_preprocessor
 from .img_data_preprocessor import ImgDataPreprocessor
 from .stack import stack_batch
@@ -16,6 +17,7 @@ __all__ = [
     "BaseDataPreprocessor",
     "BaseModel",
     "BaseModule",
+    "Compile",
     "CutMix",
     "ExponentialMovingAverage",
     "ImgDataPreprocessor",
@@ -28,6 +30,7 @@ __all__ = [
     "Sequential",
     "StochasticWeightAverage",
     "build_data_preprocessor",
+    "compile_model",
     "stack_batch",
     *_initialisation,
 ]

@@ -95,7 +95,7 @@ class ImgDataPreprocessor(BaseDataPreprocessor):
         self.pad_size_divisor = pad_size_divisor
         self.pad_value = pad_value
         self.dtype = _floating_dtype(dtype)
-        self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self._normalization = Normalization(mean, std, reverse=bgr_to_rgb or rgb_to_bgr)
         if mean is not None:
             numbers = self._normalization
@@ -136,12 +136,12 @@ class ImgDataPreprocessor(BaseDataPreprocessor):
         shape = padded_shape(shapes, self.pad_size_divisor)
         needs_padding = any(list(given) != shape for given in shapes)
         if self._normalization.does_nothing and not needs_padding:
-            return images.to(self.dtype, memory_format=self._memory_format)  # type: ignore[no-any-return]
+            return images.to(self.dtype, memory_format=self.memory_format)  # type: ignore[no-any-return]
         batch = torch.empty(
             (len(images), *shape),
             dtype=self.dtype,
             device=sample.device,
-            memory_format=self._memory_format,
+            memory_format=self.memory_format,
         )
         if needs_padding:
             batch.fill_(self.pad_value)

@@ -13,7 +13,7 @@ from torch import nn
 from ..evaluator import Evaluator, Metric
 from ..hooks import Hook, HookList, PlaceHook, PositionSeedHook
 from ..logging import print_log
-from ..model import BaseModel, build_data_preprocessor
+from ..model import BaseModel, ImgDataPreprocessor, build_data_preprocessor
 from ..registry import (
     EVALUATOR,
     HOOKS,
@@ -93,8 +93,12 @@ def build_model(
     model: nn.Module | Mapping[str, Any],
     data_preprocessor: nn.Module | Mapping[str, Any] | None,
     device: torch.device,
+    channels_last: bool = False,
 ) -> BaseModel:
-    """Build the model, give it the runner's data preprocessor if there is one, and move it to the device."""
+    """Build the model, give it the runner's data preprocessor if there is one, and move it to the device.
+
+    With ``channels_last`` the weights of convolutions, and the images that data preprocessors make, get that layout.
+    """
     if isinstance(model, Mapping):
         defaults = {} if data_preprocessor is None else {"data_preprocessor": data_preprocessor}
         model = build(model, MODELS, **defaults)
@@ -109,8 +113,13 @@ def build_model(
         raise TypeError(
             f"model must be an nn.Module or a config dict of one, but it is {model!r} ({type(model).__name__})."
         )
-    # Any module with the steps will do; BaseModel is the type of those.
-    return cast(BaseModel, model.to(device))
+    built = cast(BaseModel, model.to(device))  # any module with the steps will do; BaseModel is the type of those
+    if channels_last:
+        built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for module in built.modules():
+            if isinstance(module, ImgDataPreprocessor):
+                module.memory_format = torch.channels_last
+    return built
 
 
 def counts_epochs(train_cfg: Mapping[str, Any] | BaseLoop | None) -> bool:

@@ -33,6 +33,7 @@ class Environment:
     sample_seeding: bool
     running_streams: bool
     saves_on_usr1: bool
+    channels_last: bool
     device: torch.device
     launcher: str
     rank: int
@@ -74,6 +75,7 @@ class Environment:
             sample_seeding=random_options.sample_seeding,
             running_streams=random_options.running_streams,
             saves_on_usr1=options.on_usr1 == "save",
+            channels_last=options.channels_last,
             device=usable_device(options.device, "env_cfg.device") if options.device else get_device(),
             launcher=launcher,
             rank=rank,
@@ -99,6 +101,7 @@ _SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
         lambda: torch.backends.cudnn.benchmark,
         lambda value: setattr(torch.backends.cudnn, "benchmark", value),
     ),
+    "matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
 }
 _RAISING = 2
 """torch's number for an error where an operation is not deterministic."""
@@ -135,6 +138,8 @@ def _set_up_process(options: EnvCfg, environment: Environment) -> None:
         _set("cudnn.benchmark", False)
     elif options.cudnn_benchmark:
         _set("cudnn.benchmark", True)
+    if options.matmul_precision is not None:
+        _set("matmul precision", options.matmul_precision)
     _check_keys(options.dist_cfg, ("backend", "timeout", "port", "init_method"), "env_cfg.dist_cfg")
     _check_keys(options.mp_cfg, ("mp_start_method", "opencv_num_threads"), "env_cfg.mp_cfg")
     _set_up_data_loading(options.mp_cfg)

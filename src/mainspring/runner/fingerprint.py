@@ -40,6 +40,9 @@ _COSTS = {
     "threads": "sums of another number of parts round otherwise",
     "world_size": "gradients are summed in another order",
     "deterministic": "operations that are not deterministic may differ",
+    "channels_last": "another layout rounds otherwise",
+    "matmul_precision": "matrix products round otherwise",
+    "compile": "compiled kernels round otherwise, and draw other random numbers",
 }
 
 
@@ -146,6 +149,9 @@ def environment_facts(runner: Runner) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "world_size": runner.world_size,
         "deterministic": runner.deterministic,
+        "channels_last": runner.env.channels_last,
+        "matmul_precision": torch.get_float32_matmul_precision(),
+        "compile": runner.compile_options,
     }
 
 

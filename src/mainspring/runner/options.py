@@ -47,6 +47,12 @@ class EnvCfg:
     """The number of files that the process may hold open, where the system allows it."""
     device: str | None = None
     """The device to train on, such as ``'cpu'`` or ``'cuda:1'``; by default the machine's accelerator."""
+    channels_last: bool = False
+    """Keep the weights of convolutions, and the images of an ``ImgDataPreprocessor``, with their channels innermost:
+    many devices are faster so. Results differ by rounding."""
+    matmul_precision: Literal["highest", "high", "medium"] | None = None
+    """How float32 matrix products may be computed: ``'high'`` allows TF32 and the like, which are faster and less
+    exact; None leaves it as it is. See :func:`torch.set_float32_matmul_precision`."""
     on_usr1: Literal["stop", "save"] = "stop"
     """What the signal SIGUSR1, which some job schedulers send ahead of the end, does in training: ``'stop'`` saves and
     ends the run, ``'save'`` saves and goes on."""

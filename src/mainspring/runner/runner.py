@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from ..hooks import Hook, RunningStreamsHook
 from ..hooks.bad_number_error import name_of_places
 from ..hooks.bad_numbers_hook import RollBack
 from ..logging import MessageHub, MMLogger
-from ..model import BaseModule
+from ..model import BaseModule, Compile, compile_model
 from ..optim import build_optim_wrapper
 from ..optim.scheduler.chain import scale_parameter
 from ..registry import RUNNERS, DefaultScope, init_default_scope
@@ -91,6 +92,8 @@ class Runner(RunFacts):
         cfg: The whole configuration, kept with checkpoints.
         allow_changed: What a resumed run may have changed, though it moves the order of the data, such as
             ``['batch_size']``; the error that such a change is otherwise names it.
+        compile: True compiles the model's forward pass by ``torch.compile``; a dict gives its options, see
+            :class:`~mainspring.model.Compile`.
         trust: Read ``load_from`` even if it holds objects that are not plain, which RUNS CODE that the file names.
 
     Raises:
@@ -129,6 +132,7 @@ class Runner(RunFacts):
         cfg: Cfg | None = None,
         allow_changed: Sequence[str] = (),
         trust: bool = False,
+        compile: bool | Cfg = False,  # noqa: A002  the name that MMEngine's configurations have for it
     ) -> None:
         self._given: dict[str, Any] = {
             "train_dataloader": train_dataloader,
@@ -157,6 +161,10 @@ class Runner(RunFacts):
         )
         self.allow_changed = check_allowed(allow_changed)
         self._trust = trust
+        check_type(compile, bool | Mapping, "compile")
+        options = options_from(Compile, {} if compile is True else compile, "compile") if compile is not False else None
+        self.compile_options = None if options is None else dataclasses.asdict(options)
+        """The options of ``torch.compile``, or None where the model is not compiled."""
         self.resumes = bool(resume)
         """Whether the run was told to go on from a checkpoint, if there is one."""
         self.checkpoint_folders = checkpoint_folders(work_dir, default_hooks, custom_hooks)
@@ -187,6 +195,8 @@ class Runner(RunFacts):
 
         self.env.seed_initialisation()
         self.model = self.build_model(model, data_preprocessor)
+        if options is not None:
+            compile_model(self.model, options)
 
     @classmethod
     def from_cfg(cls, cfg: Cfg) -> Self:
@@ -583,7 +593,7 @@ class Runner(RunFacts):
 
     def build_model(self, model: nn.Module | Cfg, data_preprocessor: nn.Module | Cfg | None = None) -> BaseModel:
         """Build the model and move it to the device."""
-        return build.build_model(model, data_preprocessor, self.device)
+        return build.build_model(model, data_preprocessor, self.device, self.env.channels_last)
 
     def _init_weights(self) -> None:
         if isinstance(self.model, BaseModule):
@@ -667,7 +677,6 @@ class Runner(RunFacts):
 # What MMEngine reads from a configuration beside the arguments.
 _NOT_YET = (
     "activation_checkpointing",
-    "compile",
     "efficient_conv_bn_eval",
     "find_unused_parameters",
     "model_wrapper_cfg",
