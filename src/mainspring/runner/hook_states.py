@@ -128,7 +128,7 @@ def warn_if_early(runner: Runner, iteration: int) -> None:
             runner,
             f"A checkpoint is saved in {stage} before it was the turn of {', '.join(names)}: a run that goes on from"
             " it misses what they do there, and will not end with the same bits. Give the hook that saves a larger"
-            " priority number than theirs, which stand in brackets.",
+            " priority number than theirs, which stand in brackets, or give them smaller ones.",
         )
 
 

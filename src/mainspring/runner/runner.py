@@ -6,7 +6,6 @@ import dataclasses
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -23,15 +22,15 @@ from ..logging import MessageHub, MMLogger
 from ..model import BaseModule, Compile, compile_model
 from ..optim import build_optim_wrapper
 from ..optim.scheduler.chain import scale_parameter
-from ..registry import RUNNERS, DefaultScope, init_default_scope
-from ..utils import DirectoryLock, check_type, display_path, nearest, options_from
+from ..registry import RUNNERS, init_default_scope
+from ..utils import check_type, display_path, nearest, options_from
 from . import build, state
 from .earlier import checkpoint_folders, starting_point
 from .environment import Environment
 from .facts import RunFacts
 from .fingerprint import check_allowed
+from .life import Life
 from .options import AutoScaleLR
-from .signals import Signals, Stopped
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -170,10 +169,8 @@ class Runner(RunFacts):
         self.checkpoint_folders = checkpoint_folders(work_dir, default_hooks, custom_hooks)
         """Where checkpoints of the run may lie, the work directory first."""
         self._load_from, self._earlier_run = starting_point(self.checkpoint_folders, load_from, resume, trust)
-        self._signals = Signals()
         self.by_epoch = build.counts_epochs(train_cfg)
         self._has_weights = False
-        self._is_running = False
         self._has_begun = False
         self.is_training = False
         """Whether the training loop is running, validations within it included."""
@@ -190,6 +187,7 @@ class Runner(RunFacts):
         self._hooks = build.build_hooks(default_hooks, custom_hooks, self.by_epoch)
         if self.running_streams:
             self._hooks.register(RunningStreamsHook())
+        self._life = Life(self, self._hooks)
         self.checkpoint_writer = CheckpointWriter()
         """Writes checkpoints while training goes on."""
 
@@ -348,8 +346,7 @@ class Runner(RunFacts):
                 finally:
                     self.is_training = False
 
-        model: nn.Module = self._run(run, training=True)
-        return model
+        return self._life.run(run, training=True)
 
     def _go_back(self, loop: BaseTrainLoop, found: RollBack) -> None:
         """Bring the run to the last checkpoint, and let it leave out what was bad."""
@@ -371,8 +368,7 @@ class Runner(RunFacts):
         """
         loop = _of(self.val_loop, "val")
         _require_step(self.model, "val_step", "validate")
-        metrics: dict[str, float] = self._run(loop.run)
-        return metrics
+        return self._life.run(loop.run)
 
     def test(self) -> dict[str, float]:
         """Test, and return the metrics by name.
@@ -382,60 +378,7 @@ class Runner(RunFacts):
         """
         loop = _of(self.test_loop, "test")
         _require_step(self.model, "test_step", "test")
-        metrics: dict[str, float] = self._run(loop.run)
-        return metrics
-
-    def _run(self, run: Callable[[], Any], training: bool = False) -> Any:
-        if self._is_running:  # a hook validates, say: that belongs to the run that is on
-            return run()
-        for shared in (self.logger, self.message_hub, self.visualizer):
-            shared.make_current()  # another runner may have been made since
-        signals = Signals(training, self.env.saves_on_usr1)
-        with signals as self._signals, ExitStack() as stack:
-            stack.enter_context(DefaultScope.overwrite_default_scope(self.default_scope))
-            if training and self.rank == 0:
-                for folder in self.checkpoint_folders:
-                    if folder.is_local:
-                        stack.enter_context(DirectoryLock(folder))
-            self._is_running = True
-            try:
-                result = self._run_stages(run, training)
-                if signals.number is None:
-                    return result
-                raise SystemExit(signals.exit_code)  # it came when all was done
-            except BaseException as error:
-                # What is raised after a first signal is an error like any other; after a second one it may be anything.
-                if signals.number is None or (isinstance(error, Exception) and not signals.at_once):
-                    raise
-                self.logger.warning(state.where_it_stopped(self, signals.name, training))
-                raise SystemExit(signals.exit_code) from error
-            finally:
-                self._is_running = False
-                self.visualizer.close()
-                self.logger.close_file()
-
-    def _run_stages(self, run: Callable[[], Any], training: bool) -> Any:
-        try:
-            self.call_hook("before_run")
-            self.load_or_resume(training)
-            result = run()
-            self.call_hook("after_run")
-            self.checkpoint_writer.wait()
-            return result
-        except Stopped:
-            try:
-                self._hooks.stop(self)
-            except RollBack as found:  # the run that goes on from the last checkpoint will find it again
-                self.logger.warning(f"{found} No checkpoint is saved after it.")
-            self.checkpoint_writer.wait()
-            raise
-        finally:
-            self._signals.close()
-            self._hooks.close()
-            try:
-                self.checkpoint_writer.close()
-            except Exception as error:  # it must not hide what ends the run
-                self.logger.error(f"{type(error).__name__}: {error}")
+        return self._life.run(loop.run)
 
     def register_hook(self, hook: Hook | Cfg, priority: int | str | None = None) -> None:
         """Add a hook, behind those of the same priority.
@@ -448,19 +391,13 @@ class Runner(RunFacts):
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call the hooks that act at a stage."""
-        if self._signals.noted:
-            self.heed_signals(fn_name)
+        if self._life.signals.noted:
+            self._life.heed_signals(fn_name)
         self._hooks.call(fn_name, self, **kwargs)
 
     def heed_signals(self, stage: str) -> None:
         """Stop the run, or save, if a signal has asked for it and the stage is one at which that can be done."""
-        if not self._signals.noted:
-            return
-        if stage == "before_train_iter" and getattr(self.train_loop, "draws_batches", False):
-            stage = ""  # this loop heeds signals between its batches, and has drawn one here that a stop would lose
-        self._signals.check(stage)
-        if self._signals.takes_save(stage):
-            self._hooks.stop(self)
+        self._life.heed_signals(stage)
 
     # Checkpoints.
 
