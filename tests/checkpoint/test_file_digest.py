@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mainspring import MMLogger
 from mainspring.checkpoint import (
     CheckpointError,
     find_latest_checkpoint,
@@ -159,6 +160,7 @@ def test_what_is_no_archive_is_not_sealed(tmp_path):
 
 
 def test_files_of_others_are_read_and_called_unverified_once(tmp_path, capsys):
+    MMLogger.get_instance("of this test", log_level="INFO")  # the newest is the one that is told
     for name in ("a.pth", "b.pth"):
         torch.save(CHECKPOINT, tmp_path / name, _use_new_zipfile_serialization=name == "a.pth")
         for _ in range(3):

@@ -50,6 +50,7 @@ def data(nan=(), zero=()):
 
 
 BY_EPOCH, BY_ITER = {"by_epoch": True, "max_epochs": 2}, {"by_epoch": False, "max_iters": 2 * BATCHES}
+PLAIN = {"type": "SGD", "lr": 0.1, "momentum": 0.9, "fused": False}
 EVERY_ITERATION = {"type": "CheckpointHook", "interval": 1, "by_epoch": False}
 
 
@@ -57,7 +58,7 @@ def make(
     work_dir, loader, policy="raise", checkpoint=EVERY_ITERATION, optimizer=None, hooks=(), kind=Runner, **changes
 ):
     options = {"type": "BadNumbersHook", **({"policy": policy} if isinstance(policy, str) else policy)}
-    wrapper = {"optimizer": optimizer or {"type": "SGD", "lr": 0.1, "momentum": 0.9}, **changes.pop("wrapper", {})}
+    wrapper = {"optimizer": optimizer or PLAIN, **changes.pop("wrapper", {})}
     return kind(
         **{
             "model": Net(),
@@ -299,9 +300,9 @@ def test_wrong_arguments(options, error, message):
 
 
 OPTIMIZERS = [
-    {"type": "SGD", "lr": 0.1, "momentum": 0.9},
+    PLAIN,
     {"type": "SGD", "lr": 0.1, "momentum": 0.9, "fused": True},
-    {"type": "Adam", "lr": 0.05},
+    {"type": "Adam", "lr": 0.05, "fused": False},
     {"type": "Adam", "lr": 0.05, "fused": True},
 ]
 

@@ -63,3 +63,45 @@ def test_results_differ_by_rounding_alone():
         return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
     torch.testing.assert_close(trained(), trained(fused=False), rtol=0, atol=1e-5)
+
+
+class Branches(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 2), nn.Linear(3, 2)
+
+    def forward(self, step):
+        x = torch.arange(6.0).view(2, 3) / (step + 1)
+        return (self.first(x) + (self.second(x) if step > 2 else 0)).square().mean()
+
+
+@pytest.mark.parametrize("resume_at", [None, 2, 5])
+def test_a_layer_may_get_its_first_gradient_later(resume_at):
+    def trained(**choice):
+        torch.manual_seed(0)
+        model = Branches()
+        cfg = {"optimizer": {"type": "SGD", "lr": 0.1, "momentum": 0.9, "nesterov": True, **choice}}
+        wrapper = build_optim_wrapper(model, cfg)
+        for step in range(8):
+            if step == resume_at:
+                state = wrapper.state_dict()
+                wrapper = build_optim_wrapper(model, cfg)
+                wrapper.load_state_dict(state)
+            wrapper.update_params(model(step))
+        return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+    torch.testing.assert_close(trained(), trained(fused=False), rtol=0, atol=1e-5)
+
+
+def test_damped_momentum_is_left_as_it_is():
+    assert not fused({"type": "SGD", "lr": 0.1, "momentum": 0.9, "dampening": 0.1})
+
+
+def test_a_state_of_before_the_fused_step_is_completed():
+    model = Branches()
+    plain = build_optim_wrapper(model, {"optimizer": {"type": "SGD", "lr": 0.1, "momentum": 0.9, "fused": False}})
+    plain.update_params(model(0))  # the second layer has no momentum yet
+    wrapper = build_optim_wrapper(model, {"optimizer": {"type": "SGD", "lr": 0.1, "momentum": 0.9}})
+    wrapper.load_state_dict(plain.state_dict())
+    wrapper.update_params(model(3))
+    assert all("momentum_buffer" in wrapper.optimizer.state[parameter] for parameter in model.parameters())

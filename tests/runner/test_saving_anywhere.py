@@ -189,6 +189,20 @@ def test_behind_those_hooks_all_is_kept(make, tmp_path, capsys, stage):
         assert end_of(runner) == whole, file.stem
 
 
+def test_a_hook_with_a_state_behind_the_checkpoints_is_told(make, capsys):
+    class Counts(Hook):
+        priority = "LOWEST"
+
+        def after_train_epoch(self, runner):
+            pass
+
+        def load_state_dict(self, state_dict):
+            pass
+
+    make(custom_hooks=[Counts()], default_hooks={"checkpoint": {"type": "CheckpointHook", "interval": 1}}).train()
+    assert capsys.readouterr().out.count("in after_train_epoch before it was the turn of Counts (100):") == 1
+
+
 def test_hooks_that_only_look_on_are_not_waited_for(make, capsys):
     hooks = {"checkpoint": {"type": "CheckpointHook", "interval": 1, "save_best": "auto"}}
     make(custom_hooks=[Saves("after_train_epoch"), Saves("after_val_epoch")], default_hooks=hooks).train()

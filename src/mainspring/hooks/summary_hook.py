@@ -97,7 +97,7 @@ class SummaryHook(Hook):
         picture = Path(runner.work_dir) / self.curves
         try:
             plot_curves(scalars, picture)
-        except (ImportError, ValueError) as error:  # no matplotlib, or nothing to draw
+        except (ImportError, ValueError, OSError) as error:  # no matplotlib, nothing to draw, or no room
             return [("curves", str(error))]
         return [("curves", display_path(picture))]
 

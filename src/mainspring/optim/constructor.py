@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, build
-from .fused import with_fused_step
+from .fused import make_momentum_buffers, with_fused_step
 from .optim_wrapper import OptimWrapper
 
 __all__ = ["DefaultOptimWrapperConstructor", "build_optim_wrapper"]
@@ -107,6 +107,7 @@ class DefaultOptimWrapperConstructor:
                     " is a string: write 1.0e-4."
                 )
             optimizer = build({**with_fused_step(optimizer, model), "params": list(model.parameters())}, OPTIMIZERS)
+            make_momentum_buffers(optimizer)
         options.setdefault("type", OptimWrapper)
         built: OptimWrapper = build({**options, "optimizer": optimizer}, OPTIM_WRAPPERS)
         return built

@@ -16,6 +16,7 @@ from ..logging import MessageHub, print_log
 from ..registry import OPTIM_WRAPPERS
 from ..utils import check_type, did_you_mean
 from .bad_numbers import NumberWatch
+from .fused import make_momentum_buffers
 from .loading import load_optimizer
 from .settings import changed_settings, settings_of, told
 
@@ -304,6 +305,7 @@ class OptimWrapper:
         for group, own, changed in zip(known["param_groups"], self.param_groups, changes, strict=False):
             group.update((key, own[key]) for key in changed)
         load_optimizer(self.optimizer, known)
+        make_momentum_buffers(self.optimizer)
         lacking = [key for key in expected if any(key not in group for group in self.param_groups)]
         if lacking:
             raise ValueError(

@@ -151,8 +151,8 @@ def position(runner: Runner) -> dict[str, Any]:
         return runner.train_loop.state_dict()
     running = runner.running_stages  # a user's loop may be any BaseLoop, and counts when the hooks have been called
     return {
-        "epoch": runner.epoch + ("after_train_epoch" in running),
-        "iter": runner.iter + ("after_train_iter" in running),
+        "epoch": int(runner.epoch) + ("after_train_epoch" in running),
+        "iter": int(runner.iter) + ("after_train_iter" in running),
     }
 
 
