@@ -7,6 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 DEMO_ARGS ?=
 
 FAULTS ?=
+BENCHMARKS ?=
 
 .PHONY: demo test lint types unit faults benchmarks clean
 
@@ -30,7 +31,7 @@ faults: $(VENV)/.dev
 	$(BIN)/python tests/faults $(FAULTS)
 
 benchmarks: $(VENV)/.dev
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks $(BENCHMARKS)
 
 clean:
 	rm -rf $(VENV) work_dirs .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -7,9 +7,6 @@ reads included. The ratio should be about 1: a position is sought, not replayed.
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -19,7 +16,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+import measure
 from mainspring import BaseModel, Hook, Runner
+from measure import MILLI
 
 SAMPLES = 50_000
 BATCH = 8
@@ -100,13 +99,11 @@ def first_step(checkpoint: Path, kind: str) -> tuple[float, int]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    figures: dict[str, Any] = {}
-    print(f"{'milliseconds to the first step':32s}  at {NEAR:>7,}      at {FAR:>7,}        ratio    samples read")
+    options = measure.options(measure.parser(__doc__, rounds=15))
+    report = measure.Report("resume", options)
+    table = measure.Table(
+        "ms to the first step (least / median)", f"at {NEAR:,}", f"at {FAR:,}", "ratio", "samples read"
+    )
     for kind in ("DefaultSampler", "InfiniteSampler", "torch, shuffle=True"):
         with tempfile.TemporaryDirectory() as directory:
             files = {}
@@ -117,20 +114,18 @@ def main() -> None:
                 runner.save_checkpoint(directory, f"iter_{iteration}.pth")
                 files[iteration] = Path(directory) / f"iter_{iteration}.pth"
             seconds: dict[int, list[float]] = {NEAR: [], FAR: []}
-            for number in range(arguments.rounds + 1):
+            for number in range(options.rounds + 1):
                 order = (NEAR, FAR) if number % 2 else (FAR, NEAR)
                 for iteration in order:
                     taken, read = first_step(files[iteration], kind)
                     if number:  # the first round warms up
                         seconds[iteration].append(taken)
         near, far = seconds[NEAR], seconds[FAR]
-        told = "   ".join(f"{1e3 * min(s):5.1f} / {1e3 * statistics.median(s):5.1f}" for s in (near, far))
-        ratio = min(far) / min(near)
-        print(f"{kind:30s}  {told}  {ratio:6.2f} / {statistics.median(far) / statistics.median(near):.2f}  {read:6d}")
-        figures[kind] = {"near": near, "far": far, "ratio_of_minima": ratio, "samples_read": read}
-    print("minimum / median")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+        report.keep(kind, {"near": near, "far": far, "samples read": read})
+        figures = (measure.low_and_middle(many, MILLI) for many in (near, far))
+        table.add(kind, *figures, measure.ratio(far, near), f"{read}")
+    report.say(table)
+    report.close()
 
 
 if __name__ == "__main__":

@@ -10,11 +10,8 @@ Both write the same state in turn, in each round. Two ratios come out:
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import signal
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,6 +21,7 @@ from typing import Any
 
 import torch
 
+import measure
 from mainspring.checkpoint.writer import CheckpointWriter
 
 SIDE = 1000  # of a weight matrix; a layer's matrix and bias, with two moments each, take 12 MB
@@ -85,7 +83,7 @@ def forked() -> Iterator[None]:
         os.waitpid(process, 0)
 
 
-def measure(state: dict[str, Any], directory: Path, rounds: int) -> dict[str, list[float]]:
+def measure_in(directory: Path, state: dict[str, Any], rounds: int) -> dict[str, list[float]]:
     """Return the seconds of each round, by what was measured."""
     names = ("kept by torch.save", "torch.save + fsync", "kept by us", "whole by us")
     seconds: dict[str, list[float]] = {name: [] for name in names}
@@ -108,27 +106,22 @@ def measure(state: dict[str, Any], directory: Path, rounds: int) -> dict[str, li
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mb", type=int, default=1000, help="size of the state")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser = measure.parser(__doc__, rounds=7)
+    parser.add_argument("--mb", type=int, default=1000, help="size of the state (1000)")
     parser.add_argument("--dir", type=Path, help="where to write; a temporary directory by default")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=arguments.dir) as directory:
-        seconds = measure(make_state(arguments.mb), Path(directory), arguments.rounds)
-    print(f"{arguments.mb} MB, {arguments.rounds} rounds     min  median  (seconds)")
-    for name, values in seconds.items():
-        print(f"{name:20s} {min(values):7.3f} {statistics.median(values):7.3f}")
-    ratios = {
-        "kept": [a / b for a, b in zip(seconds["kept by us"], seconds["kept by torch.save"], strict=True)],
-        "whole": [a / b for a, b in zip(seconds["whole by us"], seconds["torch.save + fsync"], strict=True)],
-    }
-    print("ratio of a round         min  median")
-    for name, promised in (("kept", 0.2), ("whole", 2.0)):
-        print(f"{name:20s} {min(ratios[name]):7.3f} {statistics.median(ratios[name]):7.3f}  (promised: {promised})")
-    if arguments.json:
-        figures = {"mb": arguments.mb, "rounds": arguments.rounds, "seconds": seconds, "ratios": ratios}
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    options = measure.options(parser)
+    report = measure.Report("saving", options)
+    size = 12 if options.short else options.mb
+    with tempfile.TemporaryDirectory(dir=options.dir) as directory:
+        seconds = measure_in(Path(directory), make_state(size), options.rounds)
+    report.keep("seconds", seconds)
+    table = measure.Table(f"{size} MB: seconds (least / median)", "seconds", "ratio", "promised")
+    for theirs, mine, promised in (("kept by torch.save", "kept by us", 0.2), ("torch.save + fsync", "whole by us", 2)):
+        table.add(theirs, measure.low_and_middle(seconds[theirs], digits=3))
+        ratio = measure.ratio(seconds[mine], seconds[theirs])
+        table.add(mine, measure.low_and_middle(seconds[mine], digits=3), ratio, f"{promised}")
+    report.say(table)
+    report.close()
 
 
 if __name__ == "__main__":
