@@ -13,6 +13,7 @@ import enum
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,7 +98,8 @@ def _member(member: Any) -> str:
 
 def _signature(target: Any, without_first: bool = False) -> str:
     parameters = list(inspect.signature(target).parameters.values())[without_first:]
-    return str(inspect.Signature([p.replace(annotation=inspect.Parameter.empty) for p in parameters]))
+    text = str(inspect.Signature([p.replace(annotation=inspect.Parameter.empty) for p in parameters]))
+    return re.sub(r"<function (\S+) at 0x[0-9a-f]+>", r"\1", text)
 
 
 def test_names_and_signatures_are_those_of_the_file():

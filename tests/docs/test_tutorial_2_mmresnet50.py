@@ -202,7 +202,7 @@ def test_a_train_step_may_have_two_losses_and_two_updates(run, notes, vectors):
         **ONLY_TRAINING,
     ).train()
 
-    optimizer = torch.optim.SGD(by_hand.parameters(), lr=0.1, momentum=0.9)
+    optimizer = torch.optim.SGD(by_hand.parameters(), lr=0.1, momentum=0.9, fused=True)
     expected = []
     for imgs, labels in [*loader, *loader]:
         for loss_of in (lambda x, y: F.cross_entropy(x, y), lambda x, y: x.square().mean()):
