@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..dist import all_reduce
+from . import bare
 from .kept_buffers import KeptBuffers
 
 __all__ = ["BadNumber", "GradientWatch", "NumberWatch", "SkipWatch", "takes_flag"]
@@ -60,7 +61,7 @@ class NumberWatch:
         """Note the norm of the gradients, and update the parameters; ``kwargs`` go to the optimizer's step."""
         if norm is not None:
             self._note(norm, "gradient", self.iteration)
-        optimizer.step(**kwargs)
+        bare.step(optimizer, **kwargs)
 
     def refuses_losses(self) -> bool:
         """Whether the step that these losses lead to is to be left out, where a scaler looks after the gradients."""
@@ -179,13 +180,13 @@ class SkipWatch(NumberWatch):
             self._unread = flag if self._unread is None else torch.maximum(self._unread, flag)
             optimizer.found_inf = flag  # type: ignore[attr-defined]  # as torch.amp.GradScaler hands it over
             try:
-                optimizer.step()
+                bare.step(optimizer)
             finally:
                 del optimizer.found_inf  # type: ignore[attr-defined]
         elif bool(flag):
             self._skipped = True
         else:
-            optimizer.step(**kwargs)
+            bare.step(optimizer, **kwargs)
 
     def refuses_losses(self) -> bool:
         """Whether a loss of this step is not finite; the step is then to be left out."""

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from ..logging import MessageHub, print_log
 from ..registry import OPTIM_WRAPPERS
 from ..utils import check_type, did_you_mean
+from . import bare
 from .bad_numbers import NumberWatch
 from .fused import make_momentum_buffers
 from .loading import load_optimizer
@@ -131,19 +132,13 @@ class OptimWrapper:
         """Clip the gradients where asked to, and update the parameters; ``kwargs`` go to the optimizer's step."""
         norm = None if self._clip_type is None else self._clip_grad()
         if self.watch is None or (norm is None and not self.watch.follows_steps):
-            self.optimizer.step(**kwargs)
+            bare.step(self.optimizer, **kwargs)
         else:
             self.watch.step(self.optimizer, norm, **kwargs)
 
     def zero_grad(self, **kwargs: Any) -> None:
         """Drop the gradients; ``kwargs`` go to the optimizer's ``zero_grad``."""
-        own = type(self.optimizer).zero_grad is not Optimizer.zero_grad or "zero_grad" in vars(self.optimizer)
-        if own or kwargs:
-            self.optimizer.zero_grad(**kwargs)
-        else:  # the same, without the mark for profilers that torch puts around it, which takes longer
-            for group in self.optimizer.param_groups:
-                for parameter in group["params"]:
-                    parameter.grad = None
+        bare.zero_grad(self.optimizer, **kwargs)
         if self.watch is not None and self.watch.follows_steps:
             self.watch.end_group()
 
