@@ -6,7 +6,9 @@ from collections.abc import Generator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
+from torch._C._autograd import _profiler_enabled
 from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from ..utils import Stream, mix, seed_generators
 from .epochs import tell_epoch
@@ -56,8 +58,19 @@ def pass_over(
 def _sought(loader: ResumableLoader, number: int, done: int) -> Generator[Any]:
     loader.seek(number, done)
     batches = iter(loader)
+    # torch marks each batch for profilers, which takes longer than to make a small one.
+    draw = batches._next_data if type(batches).__next__ is _BaseDataLoaderIter.__next__ else None
     try:
-        yield from batches
+        while True:
+            try:
+                if draw is None or _profiler_enabled():
+                    batch = next(batches)
+                else:
+                    batch = draw()
+                    batches._num_yielded += 1
+            except StopIteration:
+                return
+            yield batch
     except GeneratorExit:
         if not loader.persistent_workers:
             end_workers(batches)

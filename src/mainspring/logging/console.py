@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.file_proxy import FileProxy
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["get_console", "live_display_active", "set_live_display"]
 
-_console = Console(highlight=False)
 _live = False
 
 
+@cache
 def get_console() -> Console:
     """Return the console that everything for the person at the terminal goes through.
 
     It writes to what ``sys.stdout`` is at the time. A live display is started on it; log lines are printed
     on it too, and so appear above the display.
     """
-    return _console
+    from rich.console import Console
+
+    return Console(highlight=False)
 
 
 def set_live_display(active: bool) -> None:
@@ -41,9 +45,12 @@ def live_display_active() -> bool:
 
 def _leave_display_to_parent() -> None:
     """Make a forked process (a worker of a data loader) print plainly, and not draw the display once more."""
-    global _console
+    get_console.cache_clear()  # the console's lock may have been held while the process forked
+    if not live_display_active():
+        return
+    from rich.file_proxy import FileProxy
+
     set_live_display(False)
-    _console = Console(highlight=False)  # the old one's lock may have been held while the process forked
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, FileProxy):

@@ -8,8 +8,6 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.text import Text
-
 from ..dist import get_rank
 from ..utils import ManagerMixin, did_you_mean, explained, explaining
 from .console import get_console, live_display_active
@@ -181,6 +179,8 @@ class _ConsoleHandler(logging.Handler):
                 sys.stdout.write(self.format(record) + "\n")
                 sys.stdout.flush()
             elif not getattr(record, "live", False):
+                from rich.text import Text
+
                 get_console().print(Text.from_ansi(self.format(record)), soft_wrap=True)
         except Exception:
             self.handleError(record)

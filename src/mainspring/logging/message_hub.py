@@ -77,7 +77,7 @@ class MessageHub(ManagerMixin):
             ValueError: ``value`` has not one element, or ``resumed`` differs from earlier calls.
             TypeError: ``value`` or ``count`` is no number.
         """
-        if self._resumed_keys.setdefault(key, resumed) != resumed:
+        if self._resumed_keys.get(key) is not resumed and self._resumed_keys.setdefault(key, resumed) != resumed:
             raise ValueError(_changed_mind(key, resumed))
         buffer = self._log_scalars.get(key)
         if buffer is None:

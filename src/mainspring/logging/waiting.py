@@ -113,8 +113,11 @@ class Waiting:
         values, counts = map(list, zip(*self.pending, strict=True))
         first = 0
         for kind, length in _runs_of_kinds(values):
-            run = _Run(kind, values[first : first + length], counts[first : first + length])
-            first += length
+            end = first + length
+            run = (
+                _Run(kind, values[first:end], counts[first:end]) if length < len(values) else _Run(kind, values, counts)
+            )
+            first = end
             if kind is not None:
                 self._look_for_changes(run.values)
             self._runs.append(run)
@@ -168,6 +171,10 @@ def _to_host(tensors: dict[_Kind, list[Tensor]]) -> dict[_Kind, Iterator[Any]]:
         by_device.setdefault(kind[0], {})[kind] = _join(parts)
     elements: dict[_Kind, Iterator[Any]] = {}
     for joined in by_device.values():
+        if len(joined) == 1:
+            ((kind, values),) = joined.items()
+            elements[kind] = iter(values.cpu().tolist())
+            continue
         # As bytes, so that values of several dtypes travel together and stay what they are.
         packed = torch.cat([values.view(torch.uint8) for values in joined.values()]).cpu()
         pieces = torch.split(packed, [values.nbytes for values in joined.values()])
