@@ -113,11 +113,8 @@ class Waiting:
         values, counts = map(list, zip(*self.pending, strict=True))
         first = 0
         for kind, length in _runs_of_kinds(values):
-            end = first + length
-            run = (
-                _Run(kind, values[first:end], counts[first:end]) if length < len(values) else _Run(kind, values, counts)
-            )
-            first = end
+            run = _Run(kind, values[first : first + length], counts[first : first + length])
+            first += length
             if kind is not None:
                 self._look_for_changes(run.values)
             self._runs.append(run)
