@@ -174,7 +174,12 @@ def test_frozen_parameters_stay_beside_trainable_ones(model):
         ({"optimizer": {"type": "SGD", "lrr": 0.1}}, TypeError, r"SGD has no argument 'lrr'\. Did you mean 'lr'"),
         ({"optimizer": SGD, "accumulate": 4}, TypeError, r"OptimWrapper has no argument 'accumulate'"),
         ({"optimizer": SGD, "constructor": "Mine"}, KeyError, "Mine"),
-        ({"optimizer": SGD, "paramwise_cfg": {"bias_lr_mult": 2}}, ValueError, "paramwise_cfg is not supported"),
+        (
+            {"optimizer": SGD, "paramwise_cfg": {"bias_lr": 2}},
+            ValueError,
+            "paramwise_cfg.bias_lr: there is no such option",
+        ),
+        ({"optimizer": SGD, "paramwise_cfg": {"bias_decay_mult": 2}}, ValueError, "is a factor of weight_decay, which"),
         ({"optimizer": {**SGD, "params": []}}, ValueError, "optim_wrapper.optimizer.params"),
     ],
 )

@@ -105,3 +105,117 @@ def test_a_state_of_before_the_fused_step_is_completed():
     wrapper.load_state_dict(plain.state_dict())
     wrapper.update_params(model(3))
     assert all("momentum_buffer" in wrapper.optimizer.state[parameter] for parameter in model.parameters())
+
+
+OPTIMIZERS = {
+    "SGD": {"type": "SGD", "lr": 0.1, "momentum": 0.9},
+    "Adam": {"type": "Adam", "lr": 0.05},
+    "Adagrad": {"type": "Adagrad", "lr": 0.05},
+}
+
+
+class Weight(nn.Module):
+    def __init__(self, values):
+        super().__init__()
+        self.weight = nn.Parameter(values)
+
+    def forward(self, step):
+        return ((self.weight * (step + 1)).sin() + self.weight.square()).sum()
+
+
+def both(cfg, make, change=None, resumed=None):
+    """Train with the fused step and the plain one."""
+    ends = []
+    for choice in ({}, {"fused": False}):
+        torch.manual_seed(0)
+        model = make()
+        wrapper = build_optim_wrapper(model, {"optimizer": {**cfg, **choice}})
+        for step in range(6):
+            if step == 3 and change is not None:
+                change(model, wrapper)
+            if step == 3 and resumed is not None:
+                state = wrapper.state_dict()
+                model = resumed(model)
+                wrapper = build_optim_wrapper(model, {"optimizer": {**cfg, **choice}})
+                wrapper.load_state_dict(state)
+            wrapper.update_params(model(step))
+        ends.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
+    torch.testing.assert_close(*ends, rtol=0, atol=1e-5)
+    return wrapper
+
+
+@pytest.mark.parametrize("cfg", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.parametrize(
+    "cut", [lambda w: w[:, :1], lambda w: w[::2], lambda w: w.t()[:2], lambda w: w.chunk(2, 1)[1], lambda w: w.t()]
+)
+def test_weights_that_are_cut_out_of_others(cfg, cut):
+    both(cfg, lambda: Weight(cut(torch.randn(4, 6))))
+
+
+@pytest.mark.parametrize("cfg", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_a_layout_that_changes_within_the_training(cfg):
+    def turn(model, wrapper):
+        model.weight.data = model.weight.data.t().contiguous().t()
+
+    both(cfg, lambda: Weight(torch.randn(4, 6)), change=turn)
+
+
+@pytest.mark.parametrize("cfg", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_a_layout_that_changes_with_a_resume(cfg):
+    both(
+        cfg, lambda: Weight(torch.randn(4, 6)), resumed=lambda m: Weight(m.weight.detach().t().contiguous().t().clone())
+    )
+
+
+@pytest.mark.parametrize("cfg", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_gradients_that_somebody_has_set(cfg):
+    def run(**choice):
+        model = Weight(torch.ones(4, 6))
+        wrapper = build_optim_wrapper(model, {"optimizer": {**cfg, **choice}})
+        model.weight.grad = torch.arange(24.0).view(6, 4).t()
+        wrapper.step()
+        return model.weight.detach()
+
+    torch.testing.assert_close(run(), run(fused=False))
+
+
+def test_groups_that_are_added_later():
+    class Grows(Branches):
+        def forward(self, step):
+            return super().forward(max(step - 2, 0)) + (self.third(torch.ones(1, 3)).sum() if step > 4 else 0)
+
+    def grow(model, wrapper):
+        model.third = nn.Linear(3, 2)
+        wrapper.optimizer.add_param_group({"params": model.third.parameters()})
+
+    both(OPTIMIZERS["SGD"], Grows, change=grow)
+
+
+def test_sparse_gradients_that_no_module_tells_of(capsys):
+    class Words(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(5, 3))
+
+        def forward(self, step):
+            return nn.functional.embedding(torch.tensor([step % 5]), self.weight, sparse=True).square().sum()
+
+    wrapper = both(OPTIMIZERS["SGD"] | {"momentum": 0.0}, Words)
+    assert "gets sparse gradients, so that SGD takes torch's plain step from now on" in capsys.readouterr().out
+    assert not wrapper.optimizer.param_groups[0]["fused"]
+
+
+def test_frozen_parameters_take_no_memory():
+    model = Branches()
+    model.second.requires_grad_(False)
+    wrapper = build_optim_wrapper(model, {"optimizer": OPTIMIZERS["SGD"]})
+    wrapper.update_params(model(0))
+    assert list(wrapper.optimizer.state) == list(model.first.parameters())
+
+
+def test_a_model_that_is_cast_before_its_first_step():
+    model = Weight(torch.ones(3))
+    wrapper = build_optim_wrapper(model, {"optimizer": OPTIMIZERS["SGD"]})
+    model.double()
+    wrapper.update_params(model(0))
+    assert model.weight.dtype == torch.float64

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..device import get_device
 from ..registry import OPTIM_WRAPPERS
+from .fused import prepare_fused_step
 from .optim_wrapper import OptimWrapper
 
 __all__ = ["AmpOptimWrapper"]
@@ -108,6 +109,7 @@ class AmpOptimWrapper(OptimWrapper):
         if self._clip_type is not None:
             scaler.unscale_(self.optimizer)
             self._clip_grad()
+        prepare_fused_step(self.optimizer)
         scaler.step(self.optimizer, **kwargs)
         scaler.update(self._fixed_scale)
 

@@ -240,7 +240,8 @@ def takes_flag(optimizer: Optimizer) -> bool:
 
     The fused ones of torch do: ``Adam``, ``AdamW``, ``SGD`` and ``Adagrad`` with ``fused=True``.
     """
-    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))  # the mark that torch.amp.GradScaler goes by
+    marked = getattr(optimizer, "_step_supports_amp_scaling", False)  # what torch.amp.GradScaler goes by
+    return bool(marked) and all(group.get("fused") for group in optimizer.param_groups)
 
 
 def _has_begun(optimizer: Optimizer) -> bool:

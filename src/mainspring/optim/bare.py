@@ -12,6 +12,8 @@ from torch._C._autograd import _profiler_enabled
 from torch.optim import Optimizer
 from torch.optim import optimizer as hooks_of_all
 
+from .fused import prepare_fused_step
+
 __all__ = ["step", "zero_grad"]
 
 # What torch puts around the step of every class: recognised by its code, whatever it is put around.
@@ -20,6 +22,7 @@ _MARKED = Optimizer.profile_hook_step(lambda optimizer: None).__code__
 
 def step(optimizer: Optimizer, **kwargs: Any) -> None:
     """Call ``optimizer.step(**kwargs)``: directly, where nobody profiles, hooks on, or has put another in place."""
+    prepare_fused_step(optimizer)
     method = type(optimizer).step
     if (
         getattr(method, "__code__", None) is not _MARKED

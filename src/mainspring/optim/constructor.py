@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
+from ..logging import print_log
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, build
-from .fused import make_momentum_buffers, with_fused_step
+from ..utils import check_type, options_from
+from .fused import with_fused_step
 from .optim_wrapper import OptimWrapper
+from .param_groups import ParamwiseCfg, merged, parts_of, report_unused_keys, settings_for, table_of
 
 __all__ = ["DefaultOptimWrapperConstructor", "build_optim_wrapper"]
+
+_MULTS = ("lr_mult", "decay_mult")
 
 
 def build_optim_wrapper(model: nn.Module, cfg: OptimWrapper | Optimizer | Mapping[str, Any]) -> OptimWrapper:
@@ -63,13 +69,23 @@ class DefaultOptimWrapperConstructor:
     One of torch's is built with ``fused=True`` where torch has that, unless the config says how its step is made; see
     :func:`~mainspring.optim.fused.with_fused_step`.
 
+    A subclass may override :meth:`add_params`, or :meth:`__call__` as a whole.
+
     Args:
         optim_wrapper_cfg: The wrapper's config, with the key ``optimizer``.
-        paramwise_cfg: Options for single parameters; none are known yet.
+        paramwise_cfg: Factors and options for some parameters; see :class:`~mainspring.optim.ParamwiseCfg`.
 
     Raises:
         TypeError: ``optim_wrapper_cfg`` is no dict.
-        ValueError: It has no ``optimizer``, or ``paramwise_cfg`` is given.
+        ValueError: It has no ``optimizer``, or ``paramwise_cfg`` has unknown keys, or factors for what the optimizer's
+            config does not give.
+
+    >>> model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+    >>> constructor = DefaultOptimWrapperConstructor(
+    ...     dict(optimizer=dict(type="AdamW", lr=0.1, weight_decay=0.01)), paramwise_cfg=dict(norm_decay_mult=0.0)
+    ... )
+    >>> [(len(group["params"]), group["weight_decay"]) for group in constructor(model).param_groups]
+    [(2, 0.01), (2, 0.0)]
     """
 
     def __init__(self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None) -> None:
@@ -82,12 +98,18 @@ class DefaultOptimWrapperConstructor:
                 "optim_wrapper.optimizer is missing: name one, such as"
                 f" dict(optimizer=dict(type='SGD', lr=0.1)). The keys given are: {', '.join(optim_wrapper_cfg) or '-'}."
             )
-        if paramwise_cfg:
-            raise ValueError(
-                "optim_wrapper.paramwise_cfg is not supported by this version. Build the optimizer with parameter"
-                " groups yourself, and pass OptimWrapper(optimizer), or register a constructor of your own."
-            )
         self.optim_wrapper_cfg = dict(optim_wrapper_cfg)
+        self.paramwise_cfg = dict(paramwise_cfg or {})
+        """The factors as they were given."""
+        optimizer = optim_wrapper_cfg["optimizer"]
+        self.optimizer_cfg: dict[str, Any] = dict(optimizer) if isinstance(optimizer, Mapping) else {}
+        self.base_lr: float | None = self.optimizer_cfg.get("lr")
+        self.base_wd: float | None = self.optimizer_cfg.get("weight_decay")
+        if self.paramwise_cfg and not self.optimizer_cfg:
+            raise ValueError(
+                "optim_wrapper.paramwise_cfg needs the optimizer as a config dict, but it is an object, whose groups"
+                " are made already."
+            )
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer and the wrapper."""
@@ -106,11 +128,73 @@ class DefaultOptimWrapperConstructor:
                     f"optim_wrapper.optimizer.lr must be a number, but it is {optimizer['lr']!r} (str). In YAML, 1e-4"
                     " is a string: write 1.0e-4."
                 )
-            optimizer = build({**with_fused_step(optimizer, model), "params": list(model.parameters())}, OPTIMIZERS)
-            make_momentum_buffers(optimizer)
+            params: list[Any] = list(model.parameters())
+            if self.paramwise_cfg:
+                groups: list[dict[str, Any]] = []
+                self.add_params(groups, model)
+                params = merged(groups)
+            optimizer = build({**with_fused_step(optimizer, model), "params": params}, OPTIMIZERS)
+            if self.paramwise_cfg:
+                names = {id(parameter): name for name, parameter in model.named_parameters()}
+                table = table_of(optimizer.param_groups, names, optimizer.defaults)
+                print_log(f"Parameter groups of {type(optimizer).__name__}:\n{table}", "current")
         options.setdefault("type", OptimWrapper)
         built: OptimWrapper = build({**options, "optimizer": optimizer}, OPTIM_WRAPPERS)
         return built
+
+    def add_params(
+        self,
+        params: list[dict[str, Any]],
+        module: nn.Module,
+        prefix: str = "",
+        is_dcn_module: int | float | None = None,
+    ) -> None:
+        """Append a group for each parameter of a module, with its own settings.
+
+        Groups with the same settings are joined afterwards.
+
+        Args:
+            params: The groups so far.
+            module: The model, or a part of it.
+            prefix: The name of the part.
+            is_dcn_module: Whether the part belongs to a deformable convolution.
+        """
+        cfg = options_from(ParamwiseCfg, self.paramwise_cfg, "optim_wrapper.paramwise_cfg")
+        self._check_bases(cfg)
+        known = {id(parameter) for group in params for parameter in group["params"]}
+        names, repeated = [], []
+        for part in parts_of(module, prefix, bool(is_dcn_module)):
+            names.append(part.name)
+            if id(part.parameter) in known:
+                repeated.append(part.name)
+                continue
+            known.add(id(part.parameter))
+            own = settings_for(part, cfg, self.base_lr, self.base_wd) if part.parameter.requires_grad else {}
+            params.append({"params": [part.parameter], **own})
+        report_unused_keys(cfg, names)
+        if repeated and not cfg.bypass_duplicate:
+            print_log(
+                f"The parameters {', '.join(repeated)} stand at other places of the model too, and follow the settings"
+                " of the first. bypass_duplicate=True in paramwise_cfg says that this is meant.",
+                "current",
+                logging.WARNING,
+            )
+
+    def _check_bases(self, cfg: ParamwiseCfg) -> None:
+        """Refuse factors of what the optimizer's config does not give: nothing would come of them."""
+        factors = {name: value for name, value in vars(cfg).items() if name.endswith("_mult") and value is not None}
+        for key, options in cfg.custom_keys.items():
+            check_type(options, Mapping, f"optim_wrapper.paramwise_cfg.custom_keys[{key!r}]")
+            factors.update((f"custom_keys[{key!r}].{name}", options[name]) for name in _MULTS if name in options)
+        for name, factor in factors.items():
+            base, setting = (self.base_wd, "weight_decay") if "decay_mult" in name else (self.base_lr, "lr")
+            if not isinstance(factor, int | float) or isinstance(factor, bool):
+                raise TypeError(f"optim_wrapper.paramwise_cfg.{name} must be a number, but it is {factor!r}.")
+            if base is None:
+                raise ValueError(
+                    f"optim_wrapper.paramwise_cfg.{name} is a factor of {setting}, which optim_wrapper.optimizer does"
+                    f" not give. Write it there, such as {setting}=0.01."
+                )
 
 
 def _check_parameters(model: nn.Module, wrapper: OptimWrapper) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +11,10 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from ..logging import print_log
 from ..registry import OPTIMIZERS
 
-__all__ = ["make_momentum_buffers", "with_fused_step"]
+__all__ = ["prepare_fused_step", "with_fused_step"]
 
 _DEVICES = {"cpu", "cuda", "mps", "xpu"}
 _DTYPES = {torch.float32, torch.float64}
@@ -48,17 +50,71 @@ def with_fused_step(cfg: Mapping[str, Any], model: nn.Module) -> Mapping[str, An
     return {**cfg, "fused": True}
 
 
-def make_momentum_buffers(optimizer: Optimizer) -> None:
-    """Make the momentum of a fused SGD where there is none yet, as zeros: the first step makes the gradient of it.
+def prepare_fused_step(optimizer: Optimizer) -> None:
+    """Bring what a fused step works on into the form that its kernels take for granted; they do not look.
 
-    torch makes it in a parameter's first step, but its fused step fails where only some parameters have theirs, as when
-    a layer gets its first gradient later than the others.
+    They run through the memory of a parameter, its gradient and its state side by side, whatever their strides, and the
+    one of SGD wants all momentum to be there or none. So a gradient or state that lies otherwise than its parameter, as
+    after a change of the memory format, is copied into the parameter's layout, and missing momentum is made, as zeros:
+    the step makes the gradient of it. Where that does not help, with sparse gradients and with parameters that leave
+    gaps in their memory, the plain step is taken from then on, with a warning.
     """
-    if type(optimizer) is not torch.optim.SGD:
-        return
     for group in optimizer.param_groups:
-        if group["fused"] and group["momentum"] != 0 and group["dampening"] == 0:
-            for parameter in group["params"]:
-                state = optimizer.state[parameter]
-                if state.get("momentum_buffer") is None:
-                    state["momentum_buffer"] = torch.zeros_like(parameter)
+        if not group.get("fused"):
+            continue
+        needs_momentum = type(optimizer) is torch.optim.SGD and group["momentum"] != 0 and group["dampening"] == 0
+        for parameter in group["params"]:
+            gradient = parameter.grad
+            if gradient is None:
+                continue
+            if gradient.layout is not torch.strided:
+                _leave_fused_step(optimizer, "gets sparse gradients", parameter)
+                return
+            strides = parameter.stride()
+            if gradient.stride() != strides:
+                if not _is_dense(parameter):
+                    _leave_fused_step(optimizer, f"has gaps in its memory (strides {tuple(strides)})", parameter)
+                    return
+                parameter.grad = _laid_out_like(parameter, gradient)
+            state = optimizer.state.get(parameter)
+            if needs_momentum and (state is None or state.get("momentum_buffer") is None):
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            elif state:
+                for key, value in state.items():
+                    if _lies_otherwise(value, parameter):
+                        state[key] = _laid_out_like(parameter, value)
+
+
+def _lies_otherwise(value: Any, parameter: torch.Tensor) -> bool:
+    """Whether it is a value for each element of a parameter, with another layout or dtype."""
+    if not isinstance(value, torch.Tensor) or (value.stride(), value.dtype) == (parameter.stride(), parameter.dtype):
+        return False
+    return value.shape == parameter.shape and value.dim() > 0
+
+
+def _laid_out_like(parameter: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Return a copy of values of a parameter's shape with the parameter's dtype and strides."""
+    return torch.empty_like(parameter).copy_(values)
+
+
+def _is_dense(tensor: torch.Tensor) -> bool:
+    """Whether the elements of a tensor follow each other in memory without gaps, in whatever order."""
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size != 1:
+            if stride != expected:
+                return False
+            expected *= size
+    return True
+
+
+def _leave_fused_step(optimizer: Optimizer, reason: str, parameter: torch.Tensor) -> None:
+    for group in optimizer.param_groups:
+        group["fused"] = False
+    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]  # by which GradScaler knows a fused step
+    print_log(
+        f"A parameter of shape {tuple(parameter.shape)} {reason}, so that {type(optimizer).__name__} takes torch's"
+        " plain step from now on. fused=False in optim_wrapper.optimizer says so from the beginning.",
+        "current",
+        logging.WARNING,
+    )

@@ -17,12 +17,13 @@ from ..registry import OPTIM_WRAPPERS
 from ..utils import check_type, did_you_mean
 from . import bare
 from .bad_numbers import NumberWatch
-from .fused import make_momentum_buffers
 from .loading import load_optimizer
 from .settings import changed_settings, settings_of, told
 
 __all__ = ["OptimWrapper"]
 
+_OWN_ENTRIES = ("configured", "accumulated", "loss_scaler", "base_param_settings")
+"""What wrappers, ours and those of MMEngine, add to the state of an optimizer."""
 _NOTHING: AbstractContextManager[Any] = nullcontext()
 _CLIPPERS: dict[str, Callable[..., Any]] = {"norm": nn.utils.clip_grad_norm_, "value": nn.utils.clip_grad_value_}
 
@@ -299,8 +300,11 @@ class OptimWrapper:
         known["param_groups"] = [dict(group) for group in known["param_groups"]]
         for group, own, changed in zip(known["param_groups"], self.param_groups, changes, strict=False):
             group.update((key, own[key]) for key in changed)
+            if "fused" in own:  # a run may have left the fused step; this one finds out by itself
+                group["fused"] = own["fused"]
+        if type(self.optimizer).load_state_dict is not Optimizer.load_state_dict:  # it may have entries of its own
+            known.update((key, value) for key, value in state_dict.items() if key not in (*known, *_OWN_ENTRIES))
         load_optimizer(self.optimizer, known)
-        make_momentum_buffers(self.optimizer)
         lacking = [key for key in expected if any(key not in group for group in self.param_groups)]
         if lacking:
             raise ValueError(
