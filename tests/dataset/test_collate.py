@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from mainspring.dataset import default_collate, pseudo_collate
 from mainspring.registry import FUNCTIONS
 from mainspring.structures import BaseDataElement
+from mainspring.utils import whole_of
 
 
 class Point(NamedTuple):
@@ -47,6 +48,80 @@ def test_pseudo_collate_walks_containers(samples, expected):
     assert batch == expected
     if not isinstance(samples[0], (range, tuple)) or isinstance(samples[0], Point):
         assert type(batch) is type(expected)
+
+
+def of_workers(samples, workers=1):
+    """Return the batch that a loader makes of the samples."""
+    (batch,) = DataLoader(samples, batch_size=len(samples), collate_fn=pseudo_collate, num_workers=workers)
+    return batch
+
+
+def image(number, shape=(3, 4, 5), dtype=torch.uint8):
+    return torch.full(shape, number, dtype=dtype)
+
+
+def test_images_of_one_size_leave_a_worker_as_one():
+    samples = [{"inputs": image(n), "boxes": torch.zeros(n, 4), "data_samples": ELEMENT} for n in range(4)]
+    batch = of_workers(samples)
+    assert isinstance(batch["inputs"], list)
+    assert torch.equal(whole_of(batch["inputs"]), torch.stack([image(n) for n in range(4)]))
+    assert len({one.untyped_storage().data_ptr() for one in batch["inputs"]}) == 1
+    assert whole_of(batch["inputs"]).is_shared()
+    assert type(batch["boxes"]) is list  # they differ in size
+    assert [len(boxes) for boxes in batch["boxes"]] == [0, 1, 2, 3]
+    assert type(batch["data_samples"]) is list
+
+
+def test_a_tuple_of_tensors_stays_a_tuple_in_a_worker():
+    images, labels = of_workers([(image(n), torch.tensor(n)) for n in range(3)])
+    assert isinstance(images, tuple)
+    assert isinstance(labels, tuple)
+    assert torch.equal(whole_of(labels), torch.arange(3))
+
+
+UNLIKE = {
+    "sizes": [image(1), image(1, (3, 5, 4))],
+    "dtypes": [image(1), image(1, dtype=torch.int16)],
+    "kinds": [image(1), 1],
+    "one alone": [image(1)],
+    "sparse": [image(1).to_sparse(), image(2).to_sparse()],
+    "conjugates": [torch.ones(2, dtype=torch.complex64).conj(), torch.ones(2, dtype=torch.complex64)],
+    "meta": [image(1).to("meta"), image(2).to("meta")],
+    "parameters": [torch.nn.Parameter(torch.zeros(2), requires_grad=False) for _ in range(2)],
+}
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # torch's own, in each process that gets one
+@pytest.mark.parametrize("name", UNLIKE)
+def test_what_is_not_alike_stays_apart_in_a_worker(name):
+    stayed = of_workers([{"x": value} for value in UNLIKE[name]])["x"]
+    assert type(stayed) is list
+    assert whole_of(stayed) is None
+    for one, other in zip(stayed, UNLIKE[name], strict=True):
+        assert type(one) is type(other)
+        if isinstance(one, torch.Tensor):
+            assert (one.shape, one.dtype, one.layout) == (other.shape, other.dtype, other.layout)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [torch.rand(3, 4).t(), torch.rand(3, 4).t()],
+        [torch.zeros(0, 4), torch.zeros(0, 4)],
+        [torch.tensor(True), torch.tensor(False)],
+    ],
+)
+def test_the_values_are_those_without_workers(values):
+    for one, other in zip(of_workers([{"x": value} for value in values])["x"], values, strict=True):
+        assert torch.equal(one, other)
+        assert one.dtype == other.dtype
+
+
+def test_without_workers_the_tensors_are_those_of_the_data_set():
+    images = [image(1), image(2)]
+    batch = of_workers([{"inputs": one} for one in images], workers=0)["inputs"]
+    assert type(batch) is list
+    assert batch[0] is images[0]
 
 
 def test_default_collate_stacks():

@@ -122,9 +122,10 @@ WAYS = {
 }
 
 
-def make(way, seed=3, **options):
+def make(way, seed=3, once_a_batch=False, **options):
     torch.manual_seed(0)  # some of the data sets above have random weights
-    return resumable(WAYS[way](**{"collate_fn": pseudo_collate, **options} if "draws" not in way else options), seed)
+    loader = WAYS[way](**{"collate_fn": pseudo_collate, **options} if "draws" not in way else options)
+    return resumable(loader, seed, once_a_batch=once_a_batch)
 
 
 def passes(loader, *numbers):
@@ -138,12 +139,23 @@ def passes(loader, *numbers):
     return read
 
 
+@pytest.mark.parametrize("once_a_batch", [False, True])
 @pytest.mark.parametrize("way", WAYS)
-def test_bytes_do_not_depend_on_who_reads(way):
-    expected = passes(make(way), 0, 1, 2)
+def test_bytes_do_not_depend_on_who_reads(way, once_a_batch):
+    expected = passes(make(way, once_a_batch=once_a_batch), 0, 1, 2)
     assert expected[0] != expected[1] != expected[2] != expected[0]
-    assert passes(make(way, num_workers=1), 0) == expected[:1]
-    assert passes(make(way, num_workers=2, prefetch_factor=3, persistent_workers=True), 0, 1, 2) == expected
+    assert passes(make(way, once_a_batch=once_a_batch, num_workers=1), 0) == expected[:1]
+    workers = {"num_workers": 2, "prefetch_factor": 3, "persistent_workers": True}
+    assert passes(make(way, once_a_batch=once_a_batch, **workers), 0, 1, 2) == expected
+
+
+def test_a_seed_for_each_batch_is_that_of_its_first_sample():
+    each, once = (make("default sampler", once_a_batch=once) for once in (False, True))
+    for columns, others in zip(passes(each, 1)[0], passes(once, 1)[0], strict=True):
+        (first, *rest), (other_first, *other_rest) = list(zip(*columns, strict=True)), list(zip(*others, strict=True))
+        assert first == other_first
+        assert [sample[0] for sample in rest] == [sample[0] for sample in other_rest]
+        assert not {sample[1:] for sample in rest} & {sample[1:] for sample in other_rest}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -294,14 +306,16 @@ class Transformed(Dice):
         return index, *self.transform()
 
 
+@pytest.mark.parametrize("once_a_batch", [False, True])
 @pytest.mark.parametrize("kind", [Transformed, "by batch"])
-def test_generators_that_objects_own_follow_too(kind):
+def test_generators_that_objects_own_follow_too(kind, once_a_batch):
     class ByBatch(Transformed):
         def __getitems__(self, indices):
             return [self[index] for index in indices]
 
     def loader(**options):
-        return resumable(DataLoader((ByBatch if kind == "by batch" else kind)(), 4, collate_fn=list, **options), 3)
+        given = DataLoader((ByBatch if kind == "by batch" else kind)(), 4, collate_fn=list, **options)
+        return resumable(given, 3, once_a_batch=once_a_batch)
 
     expected = passes(loader(), 0, 1)
     assert passes(loader(num_workers=2), 0, 1) == expected

@@ -1,3 +1,4 @@
+import tracemalloc
 from itertools import chain, islice
 from pathlib import Path
 
@@ -26,6 +27,36 @@ def test_each_epoch_has_an_order_of_its_own_that_the_seed_fixes():
     assert list(twin) == orders[2]
     other.set_epoch(2)
     assert list(other) != orders[2]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("kind", [DefaultSampler, InfiniteSampler])
+def test_a_long_order_is_whole_wherever_it_is_begun(kind, shuffle):
+    """Its indices become numbers a few thousand at a time."""
+    sampler = kind(range(10_000), shuffle=shuffle, seed=3)
+    order = list(islice(sampler.begin_at(0), 10_000))
+    assert sorted(order) == list(range(10_000))
+    assert (order == list(range(10_000))) is not shuffle
+    for position in (1, 4095, 4096, 9999):
+        assert list(islice(sampler.begin_at(position), 10_000 - position)) == order[position:]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_an_order_is_not_made_a_list_of_numbers(shuffle):
+    sampler = DefaultSampler(range(1_000_000), shuffle=shuffle, seed=3)
+    tracemalloc.start()  # of Python's objects; the order itself is a tensor
+    try:
+        next(iter(sampler))
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_pass_that_is_begun_keeps_its_order():
+    sampler = DefaultSampler(range(50), seed=3)
+    expected, begun = list(sampler), iter(sampler)
+    sampler.set_epoch(1)
+    assert list(begun) == expected
 
 
 def test_epochs_of_neighbouring_seeds_do_not_coincide():

@@ -106,13 +106,51 @@ def test_updating_never_reads_a_tensor_and_keeps_the_counters_on_its_device():
     assert metric.samples == 24
 
 
-def test_memory_does_not_grow():
+@pytest.mark.parametrize("repeats", [1, 100, 2000])
+def test_memory_does_not_grow(repeats):
+    """Batches wait to be counted together; they are few, or have few samples."""
     metric = Accuracy()
-    sizes = set()
-    for _ in range(5):
+    batch = (SCORES.repeat(repeats, 1), LABELS.repeat(repeats))
+    sizes = []
+    for _ in range(200):
+        metric.process(None, batch)
+        pairs = metric._waiting
+        sizes.append(sum(value.numel() for pair in pairs for value in pair))
+    assert len(sizes) == metric.samples / len(batch[1])
+    assert max(sizes) <= 2 * (4096 + len(batch[1]))
+    assert max(sizes) == max(sizes[:64])
+    assert metric.evaluate(4 * 200 * repeats) == {"accuracy/top1": 50.0}
+
+
+def test_outputs_may_be_written_over_when_they_were_taken_in():
+    """As where a model has a place of its own for them, or runs as a CUDA graph."""
+    for outputs in ((SCORES.clone(), LABELS.clone()), (SCORES.argmax(1), LABELS.clone())):
+        metric = Accuracy()
+        metric.process(None, outputs)
+        for column in outputs:
+            column.zero_()
+        assert metric.evaluate(4) == {"accuracy/top1": 50.0}
+
+
+def test_the_counters_can_be_read_at_any_time():
+    metric = Accuracy(topk=(1, 2))
+    for done in (1, 2, 3):
         metric.process(None, (SCORES, LABELS))
-        sizes.add(sum(value.numel() for value in vars(metric).values() if isinstance(value, torch.Tensor)))
-    assert sizes == {2}
+        assert metric.correct.tolist() == [2 * done, 3 * done]
+        assert metric.out_of_range.item() == 0
+
+
+def test_the_number_of_classes_may_change():
+    """Labels are compared with the classes of their own batch."""
+    metric = Accuracy()
+    metric.process(None, (SCORES, LABELS))
+    metric.process(None, (SCORES[:, :2], LABELS % 2))
+    metric.process(None, (torch.tensor([7, 5]), torch.tensor([7, 6])))
+    assert metric.evaluate(10) == {"accuracy/top1": 50.0}
+    metric.process(None, (SCORES, LABELS))
+    metric.process(None, (SCORES[:, :2], LABELS))
+    with pytest.raises(ValueError, match="3 of 8 labels"):
+        metric.evaluate(8)
 
 
 def test_it_works_where_the_update_runs_in_inference_mode_and_the_next_does_not():
@@ -194,6 +232,6 @@ def test_no_copy_to_the_cpu_runs_ahead():
     metric = Accuracy()
     with Copies() as copies:
         metric.process(None, (torch.eye(3), torch.arange(3)))
-    assert copies.ahead == [False] * 3
-    assert metric.evaluate(size=3) == {"accuracy/top1": 100}
+        assert metric.evaluate(size=3) == {"accuracy/top1": 100}
+    assert copies.ahead == [False] * 2
     assert may_run_ahead(torch.device("cuda"))

@@ -68,6 +68,21 @@ def test_results_reach_compute_metrics_on_the_cpu():
     assert seen[0]["c"] == "text"
 
 
+def test_plain_results_are_handed_on_and_not_copied():
+    given = [{"label": 1, "scores": [0.5, (1, None)]}, 2.0, "text", ({"a": True},)]
+    seen = []
+
+    class Keep(Mean):
+        def compute_metrics(self, results):
+            seen.extend(results)
+            return {"n": len(results)}
+
+    metric = Keep()
+    metric.process(None, given)
+    metric.evaluate(size=4)
+    assert all(one is other for one, other in zip(given, seen, strict=True))
+
+
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match="collect_device must be 'cpu' or 'gpu', but it is 'tpu'"):
         Mean(collect_device="tpu")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections import namedtuple
 
 import pytest
@@ -10,6 +11,7 @@ from torch import nn
 
 from mainspring.model.img_data_preprocessor import ImgDataPreprocessor
 from mainspring.registry import MODELS
+from mainspring.utils import StackedList, StackedTuple
 
 MEAN = [123.675, 116.28, 103.53]
 STD = [58.395, 57.12, 57.375]
@@ -64,6 +66,91 @@ def test_one_tensor_gives_what_a_list_gives(options):
 
     assert torch.equal(from_tensor, from_list)
     assert torch.equal(from_tensor, one_by_one)
+
+
+@pytest.mark.parametrize("kind", [StackedList, StackedTuple])
+@pytest.mark.parametrize("options", [{}, {"mean": MEAN, "std": STD}, {"bgr_to_rgb": True, "pad_size_divisor": 5}])
+def test_what_a_worker_put_together_is_moved_as_one(kind, options):
+    moved = []
+
+    class Watching(ImgDataPreprocessor):
+        def cast_data(self, data):
+            moved.append(type(data))
+            return super().cast_data(data)
+
+    images = image(4, 3, 6, 7)
+
+    batch = Watching(**options)({"inputs": kind(images), "data_samples": None})
+
+    assert torch.equal(batch["inputs"], ImgDataPreprocessor(**options)([images])[0])
+    assert moved.count(torch.Tensor) == 1
+
+
+def test_elements_that_were_exchanged_are_seen():
+    images = StackedList(image(2, 3, 4, 4))
+    images[1] = image(3, 4, 4)
+
+    assert torch.equal(ImgDataPreprocessor()({"inputs": images})["inputs"], torch.stack(images).float())
+
+
+LARGE = (7, 3, 512, 512)  # of which the last part is smaller, where a processor does some at a time
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("options", [{}, {"mean": MEAN, "std": STD, "bgr_to_rgb": True}, {"mean": [3], "std": [2]}])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_large_batches_have_the_bits_of_single_images(options, channels_last, dtype):
+    images = image(*LARGE).to(dtype)
+    preprocessor = ImgDataPreprocessor(**options, channels_last=channels_last, pad_size_divisor=5)
+    one_by_one = [preprocessor([[one]])[0].clone() for one in images]
+
+    for layout in (images, list(images), StackedList(images)):
+        batch = preprocessor([layout])[0]
+        assert all(torch.equal(batch[index : index + 1], one) for index, one in enumerate(one_by_one))
+        del batch
+
+
+def test_a_batch_has_the_memory_of_an_earlier_one_that_nobody_holds():
+    preprocessor = ImgDataPreprocessor(MEAN, STD)
+    images = image(*LARGE)
+    first = preprocessor([images])[0]
+    expected, address = first.clone(), first.data_ptr()
+
+    second = preprocessor([image(*LARGE)])[0]
+
+    assert second.data_ptr() != address
+    assert torch.equal(first, expected)
+    address = second.data_ptr()
+    del second
+    third = preprocessor([images])[0]
+    assert third.data_ptr() == address
+    assert torch.equal(third, expected)
+
+
+def test_what_a_model_keeps_for_later_is_not_written_over():
+    preprocessor, conv = ImgDataPreprocessor(MEAN, STD), nn.Conv2d(3, 2, 3)
+    batches = [image(2, 3, 300, 300) for _ in range(3)]
+    sum(conv(preprocessor([images])[0]).mean() for images in batches).backward()
+    together = [parameter.grad.clone() for parameter in conv.parameters()]
+    conv.zero_grad()
+
+    for images in batches:
+        conv(ImgDataPreprocessor(MEAN, STD)([images])[0]).mean().backward()
+
+    for grad, parameter in zip(together, conv.parameters(), strict=True):
+        torch.testing.assert_close(grad, parameter.grad)
+
+
+def test_a_copy_of_the_model_has_memory_of_its_own():
+    preprocessor = ImgDataPreprocessor(MEAN, STD)
+    preprocessor([image(*LARGE)])
+    copied = copy.deepcopy(preprocessor)
+    first = preprocessor([image(*LARGE)])[0]
+    before = first.clone()
+
+    copied([image(*LARGE)])
+
+    assert torch.equal(first, before)
 
 
 def test_without_options_images_become_floats_of_the_same_values():

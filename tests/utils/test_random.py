@@ -106,6 +106,10 @@ def test_a_step_seeder_seeds_as_the_key_says(seed, rank, position):
     expected = draws()
     step_seeder(Stream.STEP, seed, rank, CPU)(position)
     assert draws() == expected
+    seed_generators(mix(Stream.EVALUATION, seed, rank, 7, position))
+    expected = draws()
+    step_seeder(Stream.EVALUATION, seed, rank, CPU, 7)(position)
+    assert draws() == expected
 
 
 def test_the_same_position_draws_the_same_whatever_came_before():

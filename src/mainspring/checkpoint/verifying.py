@@ -8,18 +8,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ..fileio import get_local_path
 from ..logging import print_log
 from ..utils import nearest
 from .archive import Entry, read_archive, wrong_checksum
-from .claims import Claims, Storage, shown
 from .digest import digest_is_right, read_ending
 from .errors import CheckpointError, UnknownNameError
-from .examining import examine
-from .legacy import examine_legacy
 from .weights_file import check_weights, is_weights_file
+
+if TYPE_CHECKING:
+    from .claims import Storage
 
 __all__ = ["check_file", "open_checkpoint", "verify_checkpoint"]
 
@@ -96,6 +96,8 @@ def check_file(file: IO[bytes], name: str, *, trust: bool = False) -> None:
             if first == _ARCHIVE:
                 _examine_archive(file, entries, size)
             else:
+                from .legacy import examine_legacy
+
                 examine_legacy(file, size)
 
 
@@ -108,6 +110,10 @@ def _entries(file: IO[bytes], name: str, end_record: int) -> dict[str, Entry]:
 
 def _examine_archive(file: IO[bytes], entries: Mapping[str, Entry], size: int) -> None:
     """Check the pickle in an archive against the storages there."""
+    # Not at the start: a run that begins anew reads no checkpoint.
+    from .claims import Claims, shown
+    from .examining import examine
+
     folder = next(iter(entries), "").partition("/")[0]
     pickle = entries.get(f"{folder}/data.pkl")
     if pickle is None or not all(name.startswith(f"{folder}/") for name in entries):

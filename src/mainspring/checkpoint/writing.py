@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 from collections import OrderedDict
@@ -11,9 +12,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-
-# torch.save imports it, but no import may happen in a thread beside which loader workers are forked.
-import torch.utils.serialization.config
 
 from ..fileio import LocalBackend, get_file_backend, local_path
 from ..utils import atomic_write, to_plain
@@ -73,6 +71,8 @@ def prepare_to_write(
 
     A background thread may call it: for a ``.pth`` file of this machine nothing is logged and nothing imported then.
     """
+    # torch.save imports it, but no import may happen in a thread beside which loader workers are forked.
+    importlib.import_module("torch.utils.serialization.config")
     backend = get_file_backend(filename, backend_args=backend_args)
     if isinstance(backend, LocalBackend):
         # The current directory may be another one when the file is opened.

@@ -48,7 +48,7 @@ def build_dataloader(
       ``batch_size``.
     - ``batch_size``: samples in a batch of one rank; needed unless there is a ``batch_sampler``.
     - ``collate_fn``: a function, a name in ``FUNCTIONS``, or a dict with the name as ``type`` and further
-      arguments; by default :func:`pseudo_collate`, which stacks nothing.
+      arguments; by default :func:`pseudo_collate`, which keeps lists.
     - ``worker_init_fn``: the same; by default our :func:`worker_init_fn` with ``seed`` and the rank.
 
     Two are our own: ``num_batch_per_epoch`` ends each epoch after so many batches, and

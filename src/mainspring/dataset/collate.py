@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import default_collate as torch_collate
+from torch.utils.data import get_worker_info
 
 from ..registry import FUNCTIONS
 from ..structures import BaseDataElement
-from ..utils import rebuilt_mapping, rebuilt_sequence
+from ..utils import StackedList, StackedTuple, rebuilt_mapping, rebuilt_sequence
 
 __all__ = ["default_collate", "pseudo_collate"]
 
@@ -21,8 +22,12 @@ def pseudo_collate(data_batch: Sequence[Any]) -> Any:
     """Turn a list of samples into a sample of lists, and leave what is in the lists as it is.
 
     A dict becomes a dict with a list at each key, a named tuple one with a sequence in each field, any other
-    tuple or list a list of columns; containers are walked to any depth. Nothing is stacked and no number
-    becomes a tensor, so images may differ in size: a data preprocessor makes the batch of them.
+    tuple or list a list of columns; containers are walked to any depth. No number becomes a tensor, and images may
+    differ in size: a data preprocessor makes the batch of them.
+
+    In a worker of a loader, tensors that are of one size and dtype are copied next to each other into one block of
+    shared memory. They reach the training process as one piece, which takes a fraction of the time that as many tensors
+    take, and are a list (or tuple) of tensors there as anywhere else: a :class:`~mainspring.utils.StackedList`.
 
     Args:
         data_batch: The samples, all of one structure.
@@ -38,7 +43,7 @@ def pseudo_collate(data_batch: Sequence[Any]) -> Any:
     [('image', 'picture'), (3, 4)]
     """
     _refuse_none(data_batch)
-    return _collate(data_batch, "sample", _keep)
+    return _collate(data_batch, "sample", _keep if get_worker_info() is None else _keep_together)
 
 
 @FUNCTIONS.register_module()
@@ -100,6 +105,25 @@ def _refuse_none(samples: Sequence[Any]) -> None:
 
 def _keep(items: Sequence[Any], where: str) -> Any:
     return items
+
+
+def _keep_together(items: Sequence[Any], where: str) -> Any:
+    if len(items) < 2 or not all(_is_dense(item) for item in items):
+        return items
+    if len({(item.shape, item.dtype) for item in items}) > 1:
+        return items
+    together = torch_collate(list(items))  # in a worker it copies into shared memory at once
+    return StackedTuple(together) if isinstance(items, tuple) else StackedList(together)
+
+
+def _is_dense(item: Any) -> bool:
+    """Whether it is a tensor of which a stack keeps everything."""
+    return (
+        type(item) is torch.Tensor
+        and item.layout is torch.strided
+        and item.device.type == "cpu"
+        and not (item.is_quantized or item.is_conj() or item.is_neg() or item.requires_grad)
+    )
 
 
 def _stack(items: Sequence[Any], where: str) -> Any:

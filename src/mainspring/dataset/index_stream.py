@@ -22,7 +22,7 @@ from ..dist import get_dist_info
 from ..utils import Stream, mix, seed_generators
 from .epochs import samplers_of, tell_epoch
 from .owned import owned_generators
-from .sample_seeds import Origin, Sealed, SeededIndices, open_sealed
+from .sample_seeds import Origin, Sealed, SeededIndices
 from .samplers import DefaultSampler, FirstOnly, InfiniteSampler, begin_at
 
 __all__ = ["IndexStream"]
@@ -46,12 +46,14 @@ class IndexStream:
         loader: The loader whose order this is.
         seed: From which order and samples follow.
         sample_seeding: Whether each sample gets a seed.
+        once_a_batch: Whether each batch gets one instead, that of its first sample.
     """
 
-    def __init__(self, loader: DataLoader[Any], seed: int, sample_seeding: bool) -> None:
+    def __init__(self, loader: DataLoader[Any], seed: int, sample_seeding: bool, once_a_batch: bool = False) -> None:
         self.loader = loader
         self.seed = seed
         self.sample_seeding = sample_seeding
+        self.once_a_batch = once_a_batch
         self.number = 0
         self.done = 0
         self.announced = True
@@ -167,14 +169,16 @@ class IndexStream:
         dataset: Any = self.loader.dataset
         here = self.loader.num_workers == 0
         origin = Origin(self.seed, number, owned_generators(dataset) if here else None)
-        one_by_one = self._makes_batches and not getattr(dataset, "__getitems__", None)
+        in_batches = self.once_a_batch or getattr(dataset, "__getitems__", None)
+        seed_here = origin.seeder() if here else None
         for batch in batches:
             position = samples * self.world_size + self.rank
             samples += self._size(batch)
-            if one_by_one:
+            if self._makes_batches and not in_batches:
                 yield SeededIndices(batch, origin, position, self.world_size)
-            elif here:
-                yield open_sealed(batch, origin, position)
+            elif seed_here is not None:
+                seed_here(position)
+                yield batch
             else:
                 yield Sealed(batch, origin, position)
 

@@ -42,8 +42,8 @@ class ResumableLoader(DataLoader[Any]):
     Neither the number of workers, nor prefetching, nor what was read before changes a bit of a batch: the order of a
     pass follows from the seed and the pass's number, and before a sample is read, the generators of Python, NumPy and
     torch are set from the seed, the pass and the sample's place in it, in the process that reads it. Data sets with
-    ``__getitems__`` are seeded once a batch, by its first sample. What a data set gathers by itself, such as a cache
-    that changes what it gives, stays its own affair.
+    ``__getitems__`` are seeded once a batch, by its first sample, and so are all with ``once_a_batch``. What a data set
+    gathers by itself, such as a cache that changes what it gives, stays its own affair.
 
     Data set, sampler and all settings are those of the loader that it is made from.
 
@@ -51,6 +51,8 @@ class ResumableLoader(DataLoader[Any]):
         given: A loader of map-style data.
         seed: From which order and samples follow, the same on all ranks.
         sample_seeding: Whether each sample gets a seed. Otherwise the data set draws from generators that run on.
+        once_a_batch: Whether all samples of a batch share a seed, that of the first. What they draw then depends on the
+            size of batches, too, and the seeding costs as much for a batch as for a sample otherwise.
 
     >>> import random
     >>> class Dice:
@@ -66,7 +68,9 @@ class ResumableLoader(DataLoader[Any]):
     True
     """
 
-    def __init__(self, given: DataLoader[Any], seed: int, sample_seeding: bool = True) -> None:
+    def __init__(
+        self, given: DataLoader[Any], seed: int, sample_seeding: bool = True, once_a_batch: bool = False
+    ) -> None:
         settings = _settings(given)
         if given.batch_sampler is not None and given.batch_size is None:
             super().__init__(given.dataset, batch_sampler=given.batch_sampler, **settings)
@@ -74,7 +78,7 @@ class ResumableLoader(DataLoader[Any]):
             settings.update(batch_size=given.batch_size, sampler=given.sampler, drop_last=given.drop_last)
             super().__init__(given.dataset, **settings)
         self._given = given
-        self._stream = IndexStream(self, seed, sample_seeding)
+        self._stream = IndexStream(self, seed, sample_seeding, once_a_batch)
         self._reader: _Reader | None = None
         self._begun: weakref.ref[Any] | None = None
 
@@ -147,7 +151,9 @@ class ResumableLoader(DataLoader[Any]):
         self._stream.take_seeds(state_dict["generators"], state_dict["samplers"])
 
 
-def resumable(loader: DataLoader[Any], seed: int, sample_seeding: bool = True) -> DataLoader[Any]:
+def resumable(
+    loader: DataLoader[Any], seed: int, sample_seeding: bool = True, once_a_batch: bool = False
+) -> DataLoader[Any]:
     """Return the loader as a :class:`ResumableLoader`, or itself where it cannot be one.
 
     That is so for iterable data, and for subclasses that iterate in a way of their own.
@@ -163,4 +169,4 @@ def resumable(loader: DataLoader[Any], seed: int, sample_seeding: bool = True) -
             logger="current",
             level=logging.WARNING,
         )
-    return ResumableLoader(loader, seed, sample_seeding)
+    return ResumableLoader(loader, seed, sample_seeding, once_a_batch)

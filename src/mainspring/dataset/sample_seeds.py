@@ -3,7 +3,8 @@
 A torch loader takes each batch of indices from its batch sampler, sends it to the process that reads, and there takes
 one index after the other from it and hands it to the data set. :class:`SeededIndices` sets the generators just before
 it gives an index away. So neither the data set nor the collate function need be wrapped, and the data set gets the very
-indices of the sampler. Where a data set is asked for a whole batch at once, :class:`Sealed` sets them on arrival.
+indices of the sampler. Where a batch has one seed, as when the data set is asked for all of it at once, :class:`Sealed`
+sets them on arrival.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DefaultSampler", "FirstOnly", "InfiniteSampler", "begin_at", "first_with"]
 
+_AT_A_TIME = 4096  # indices that are made numbers together
+
 
 @DATA_SAMPLERS.register_module()
 class DefaultSampler(Sampler[int]):
@@ -66,8 +68,8 @@ class DefaultSampler(Sampler[int]):
     def begin_at(self, position: int) -> Iterator[int]:
         """Return the indices of this rank but the first ``position``, in constant time."""
         first = self.rank + position * self.world_size
-        positions = torch.arange(min(first, self.total_size), self.total_size, self.world_size) % self._size
-        return iter(_order(self._size, self.shuffle, self.seed, self.epoch)[positions].tolist())
+        order = _order(self._size, self.shuffle, self.seed, self.epoch)
+        return _indices_at(range(first, self.total_size, self.world_size), self._size, order)
 
     def __len__(self) -> int:
         """Return the number of indices of this rank."""
@@ -116,9 +118,9 @@ class InfiniteSampler(Sampler[int]):
         place = self.rank + (self.start_index + position) * self.world_size  # in the stream that all ranks share
         while True:
             number, within = divmod(place, self.size)
-            indices = _order(self.size, self.shuffle, self.seed, number)[within :: self.world_size].tolist()
-            yield from indices
-            place += len(indices) * self.world_size
+            places = range(within, self.size, self.world_size)
+            yield from _indices_at(places, self.size, _order(self.size, self.shuffle, self.seed, number))
+            place += len(places) * self.world_size
 
     def __len__(self) -> int:
         """Return the size of the data set, since the sampler itself has no end."""
@@ -207,8 +209,20 @@ def _size_of(dataset: Any, sampler: str) -> int:
     return size
 
 
-def _order(size: int, shuffle: bool, seed: int, epoch: int) -> torch.Tensor:
+def _order(size: int, shuffle: bool, seed: int, epoch: int) -> torch.Tensor | None:
+    """Return all indices in their order, or None where that is 0, 1, 2, ..."""
     if not shuffle:
-        return torch.arange(size)
+        return None
     generator = torch.Generator().manual_seed(mix(Stream.ORDER, seed, epoch))
     return torch.randperm(size, generator=generator)
+
+
+def _indices_at(places: range, size: int, order: torch.Tensor | None) -> Iterator[int]:
+    """Return the indices at some places of an order, which begins again after ``size``.
+
+    Only a few at a time are Python's numbers, which take four times the memory of the tensor and as long to make.
+    """
+    for begin in range(0, len(places), _AT_A_TIME):
+        some = places[begin : begin + _AT_A_TIME]
+        within = torch.arange(some.start, some.stop, some.step) % size
+        yield from (within if order is None else order[within]).tolist()

@@ -63,6 +63,9 @@ def worker_init_fn(
 class Sheltered:
     """A loader's ``worker_init_fn`` that first makes its worker one that nobody but its parent ends.
 
+    OpenCV uses one thread there, as torch does, unless another number was set before; otherwise each worker would take
+    as many as there are cores.
+
     The worker ends with its parent, however that ends, and ignores the outside signals; so its parent ends it by
     SIGKILL where it does not end by itself. Programs that the worker starts get SIGTERM as usual, so that
     ``Popen.terminate()`` ends them, and ignore the other two unless they handle them.
@@ -96,8 +99,16 @@ class Sheltered:
         if sys.platform != "win32":
             signal.siginterrupt(signal.SIGTERM, False)
             signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+        _limit_opencv()
         if self.given is not None:
             self.given(worker_id)
+
+
+def _limit_opencv() -> None:
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")  # which it reads when it is imported here
+    cv2: Any = sys.modules.get("cv2")
+    if hasattr(cv2, "setNumThreads") and cv2.getNumThreads() == cv2.getNumberOfCPUs():  # nobody chose
+        cv2.setNumThreads(1)
 
 
 def _end_with_parent() -> None:

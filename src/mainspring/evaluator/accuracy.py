@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Accuracy"]
 
+# What waits to be counted: at most so many batches, and no more samples than this before the last of them.
+_MANY, _ENOUGH = 64, 4096
+
 
 @METRICS.register_module()
 class Accuracy(StreamingMetric):
@@ -68,50 +71,89 @@ class Accuracy(StreamingMetric):
     def reset(self) -> None:
         """Set the counters to zero."""
         self.samples = 0
-        self.correct = torch.zeros(len(self.topk), dtype=torch.int64)
-        self.out_of_range = torch.zeros((), dtype=torch.int64)
+        self._correct = torch.zeros(len(self.topk), dtype=torch.int64)
+        self._out_of_range = torch.zeros((), dtype=torch.int64)
+        self._forget_waiting()
+
+    def _forget_waiting(self) -> None:
+        self._waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._waiting_samples = 0
+        self._classes: int | None = None
+
+    @property
+    def correct(self) -> torch.Tensor:
+        """For each ``k`` the number of correct predictions: integers of shape ``[len(topk)]``."""
+        self._count()
+        return self._correct
+
+    @property
+    def out_of_range(self) -> torch.Tensor:
+        """The number of labels that no class has: an integer of shape ``[]``."""
+        self._count()
+        return self._out_of_range
 
     def update(self, data_batch: Any, data_samples: Any) -> None:
-        """Count the correct predictions of one batch, on their device."""
+        """Take in one batch, on its device; what is to be counted is counted for several together."""
         predictions, labels = find_pair(data_samples, self.pred_key, self.target_key, "Accuracy")
         labels = _as_labels(labels, "the labels")
+        classes: int | None = None
         if _are_scores(predictions):
-            ranked, bad = self._rank(predictions, labels)
+            classes = predictions.shape[1]
+            ranked = self._rank(predictions)
         else:
-            ranked, bad = _as_labels(predictions, "the predictions")[:, None], labels < 0
+            # A copy, as of the labels below: the model may write its next ones into the same memory.
+            ranked = _as_labels(predictions, "the predictions").clone()[:, None]
             if self.topk != (1,):
                 raise ValueError(
                     f"Accuracy with topk={self.topk} needs scores of shape [N, classes], but the predictions "
                     f"are labels: {describe(predictions)}."
                 )
-        if len(ranked) != len(labels):
+        count = labels.shape[0]
+        if ranked.shape[0] != count:
             raise ValueError(
                 f"Accuracy got {len(ranked)} predictions and {len(labels)} labels: "
                 f"{describe(predictions)} and {describe(labels)}."
             )
-        hits = ranked == labels[:, None]
-        correct = torch.stack([hits[:, :k].sum() for k in self.topk])
-        self.samples += len(labels)
-        device, ahead = correct.device, may_run_ahead(correct.device)
-        self.correct = self.correct.to(device, non_blocking=ahead) + correct
-        self.out_of_range = self.out_of_range.to(device, non_blocking=ahead) + bad.sum()
+        if self._waiting and (classes != self._classes or ranked.device != self._waiting[0][0].device):
+            self._count()
+        self._classes = classes
+        self._waiting.append((ranked, labels.clone()))
+        self._waiting_samples += count
+        self.samples += count
+        if self._waiting_samples >= _ENOUGH or len(self._waiting) >= _MANY:
+            self._count()
 
-    def _rank(self, scores: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the classes by descending score, and which labels no class has."""
-        classes = scores.shape[1]
-        if max(self.topk) > classes:
+    def _rank(self, scores: torch.Tensor) -> torch.Tensor:
+        """Return the classes by descending score, as many as the largest ``k``."""
+        largest = max(self.topk)
+        if largest > scores.shape[1]:
             raise ValueError(
-                f"Accuracy with topk={self.topk} needs {max(self.topk)} classes, but there are only "
-                f"{classes}: the scores are {describe(scores)}."
+                f"Accuracy with topk={self.topk} needs {largest} classes, but there are only "
+                f"{scores.shape[1]}: the scores are {describe(scores)}."
             )
-        return scores.topk(max(self.topk), dim=1).indices, (labels < 0) | (labels >= classes)
+        return scores.max(1, keepdim=True)[1] if largest == 1 else scores.topk(largest, dim=1)[1]
+
+    def _count(self) -> None:
+        """Count what waits, with the same few operations however many batches it is."""
+        if not self._waiting:
+            return
+        ranked = torch.cat([one for one, _ in self._waiting])
+        labels = torch.cat([one for _, one in self._waiting])
+        hits = ranked == labels[:, None]
+        wrong = labels < 0 if self._classes is None else (labels < 0) | (labels >= self._classes)
+        device, ahead = hits.device, may_run_ahead(hits.device)
+        correct = torch.stack([hits[:, :k].sum() for k in self.topk])
+        self._correct = self._correct.to(device, non_blocking=ahead) + correct
+        self._out_of_range = self._out_of_range.to(device, non_blocking=ahead) + wrong.sum()
+        self._forget_waiting()
 
     def merge(self, others: Sequence[Accuracy]) -> None:
         """Add the counters of others."""
+        self._count()
         for other in others:
             self.samples += other.samples
-            self.correct = self.correct + other.correct
-            self.out_of_range = self.out_of_range + other.out_of_range
+            self._correct = self._correct + other.correct
+            self._out_of_range = self._out_of_range + other.out_of_range
 
     def compute(self) -> dict[str, float]:
         """Return the accuracy for each ``k``, in percent."""

@@ -149,8 +149,31 @@ def with_prefix(prefix: str | None, answers: Any) -> dict[str, Any]:
     return answers  # type: ignore[no-any-return]
 
 
+# Results are made of these mostly; they are nowhere but on the CPU.
+_PLAIN = frozenset({bool, bytes, complex, float, int, str, type(None)})
+
+
+def _is_plain(data: Any) -> bool:
+    """Whether nested containers hold nothing that could lie on another device, as far as can be told at once."""
+    kind = type(data)
+    if kind is dict:
+        data = data.values()
+    elif kind is not list and kind is not tuple:
+        return kind in _PLAIN
+    for item in data:  # noqa: SIM110  a generator takes twice as long
+        if type(item) not in _PLAIN and not _is_plain(item):
+            return False
+    return True
+
+
 def to_cpu(data: Any) -> Any:
-    """Move each tensor and ``BaseDataElement`` in nested containers to the CPU."""
+    """Move each tensor and ``BaseDataElement`` in nested containers to the CPU; what holds neither is not copied."""
+    if type(data) is list:
+        return [item if _is_plain(item) else _moved(item) for item in data]
+    return _moved(data)
+
+
+def _moved(data: Any) -> Any:
     return apply_to(
         data, lambda value: isinstance(value, (torch.Tensor, BaseDataElement)), lambda value: value.to("cpu")
     )

@@ -44,31 +44,48 @@ def find_pair(data_samples: Any, pred_key: Key, target_key: Key, metric: str) ->
         ValueError: A key is missing.
     """
     samples = as_rows(data_samples)
+    if type(samples) is tuple and len(samples) == 2 and pred_key is None and target_key is None:
+        predictions, targets = _joined(samples[0]), _joined(samples[1])  # what most models return
+    else:
+        predictions, targets = _pair(samples, pred_key, target_key, metric)
+    if (
+        isinstance(predictions, torch.Tensor)
+        and isinstance(targets, torch.Tensor)
+        and targets.device != predictions.device
+    ):
+        targets = targets.to(predictions.device, non_blocking=may_run_ahead(predictions.device))
+    return predictions, targets
+
+
+def _pair(samples: Any, pred_key: Key, target_key: Key, metric: str) -> tuple[Any, Any]:
     first = samples[0] if isinstance(samples, list) and samples else samples
     if not isinstance(first, (tuple, Mapping)):
         raise TypeError(
             f"{metric} finds no predictions and targets in what the model's predict mode returned: "
-            f"{describe(data_samples)}. Return a tuple such as (scores, labels), a dict of such columns, or "
+            f"{describe(samples)}. Return a tuple such as (scores, labels), a dict of such columns, or "
             "a list with a dict or BaseDataElement for each sample."
         )
     predictions = _column(samples, _choose(first, pred_key, 0, "pred_key", metric), metric)
     targets = _column(samples, _choose(first, target_key, 1, "target_key", metric), metric)
-    if isinstance(predictions, torch.Tensor) and isinstance(targets, torch.Tensor):
-        targets = targets.to(predictions.device, non_blocking=may_run_ahead(predictions.device))
     return predictions, targets
 
 
 def with_dicts(data_samples: Any) -> Any:
     """Turn each ``BaseDataElement`` in a list or tuple into a dict; return anything else as it is."""
-    if isinstance(data_samples, (list, tuple)) and any(isinstance(s, BaseDataElement) for s in data_samples):
-        return [s.to_dict() if isinstance(s, BaseDataElement) else s for s in data_samples]
+    if isinstance(data_samples, (list, tuple)):
+        for sample in data_samples:
+            if isinstance(sample, BaseDataElement):
+                return [s.to_dict() if isinstance(s, BaseDataElement) else s for s in data_samples]
     return data_samples
 
 
 def as_rows(data_samples: Any) -> Any:
     """Do as :func:`with_dicts`, and make a list of a tuple of dicts: it has no columns."""
     data_samples = with_dicts(data_samples)
-    if isinstance(data_samples, tuple) and all(isinstance(item, Mapping) for item in data_samples):
+    if isinstance(data_samples, tuple):
+        for item in data_samples:
+            if not isinstance(item, Mapping):
+                return data_samples
         return list(data_samples)
     return data_samples
 
@@ -112,6 +129,8 @@ def _column(samples: Any, key: Any, metric: str) -> Any:
 
 def _joined(column: Any) -> Any:
     """Return a column as one tensor where that is possible."""
+    if isinstance(column, torch.Tensor):
+        return column
     if isinstance(column, np.ndarray) and column.dtype.kind in "biuf":
         return torch.from_numpy(column)
     if not isinstance(column, (list, tuple)) or not column:

@@ -10,16 +10,16 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, Any
-
-import fsspec
-from fsspec.spec import AbstractFileSystem
+from typing import IO, TYPE_CHECKING, Any
 
 from ..utils import did_you_mean
 from .base_backend import BaseStorageBackend, FileFacts, check_listing
 from .fsspec_tools import errors_of, facts_of, listing, making_directory, move, stream, write_whole
 from .local_backend import LocalBackend
 from .paths import PathLike, local_path, scheme_of
+
+if TYPE_CHECKING:  # it costs a start milliseconds that most runs, whose files are all local, need not pay
+    from fsspec.spec import AbstractFileSystem
 
 __all__ = ["FsspecBackend", "require_known"]
 
@@ -292,6 +292,8 @@ class FsspecBackend(BaseStorageBackend):
 
     def _locate(self, filepath: PathLike) -> tuple[AbstractFileSystem, str]:
         """Return the file system of a path and what the path is called there."""
+        import fsspec
+
         url = os.fspath(filepath)
         scheme = scheme_of(url)
         if self._protocol is None:
@@ -360,6 +362,8 @@ def _name_of(path: str) -> str:
 
 def require_known(protocol: str) -> None:
     """Refuse a protocol that fsspec does not know."""
+    import fsspec
+
     known = {*fsspec.available_protocols(), *fsspec.registry}  # the latter are registered as classes
     if protocol not in known:
         raise ValueError(

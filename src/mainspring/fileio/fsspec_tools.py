@@ -9,12 +9,13 @@ import posixpath
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import IO, Any
-
-from fsspec.spec import AbstractFileSystem
+from typing import IO, TYPE_CHECKING, Any
 
 from .base_backend import FileFacts
 from .paths import PathLike
+
+if TYPE_CHECKING:
+    from fsspec.spec import AbstractFileSystem
 
 __all__ = ["errors_of", "facts_of", "listing", "making_directory", "move", "stream", "write_whole"]
 
@@ -89,6 +90,8 @@ def stream(fs: AbstractFileSystem, path: str, write: Callable[[IO[bytes]], objec
 
 def move(fs: AbstractFileSystem, temporary: str, path: str) -> None:
     """Move a file to ``path``, whatever stands there."""
+    from fsspec.spec import AbstractFileSystem
+
     if getattr(fs.mv, "__func__", None) is AbstractFileSystem.mv:
         # fsspec's own copies and deletes, but reads '*' and '[' in a name as a pattern.
         fs.cp_file(temporary, path)

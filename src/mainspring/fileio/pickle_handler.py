@@ -7,7 +7,6 @@ from typing import Any
 
 from .base_handler import BaseFileHandler
 from .paths import PathLike
-from .pickle_reading import load_plain_pickle
 
 __all__ = ["PickleHandler"]
 
@@ -31,7 +30,11 @@ class PickleHandler(BaseFileHandler):
         Raises:
             ValueError: The pickle names more than plain data, and ``trust`` is False.
         """
-        return pickle.load(file, **kwargs) if trust else load_plain_pickle(file, **kwargs)
+        if trust:
+            return pickle.load(file, **kwargs)
+        from .pickle_reading import load_plain_pickle
+
+        return load_plain_pickle(file, **kwargs)
 
     def dump_to_fileobj(self, obj: Any, file: Any, **kwargs: Any) -> None:
         """Write an object to an open file."""

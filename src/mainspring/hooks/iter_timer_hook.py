@@ -31,6 +31,7 @@ class IterTimerHook(Hook):
     def __init__(self) -> None:
         self._since = 0.0
         self._seconds = 0.0
+        self._batches: int | None = None  # of the evaluation that is running
         self._train_seconds = 0.0
         self._first_iter = 0
 
@@ -61,6 +62,9 @@ class IterTimerHook(Hook):
         hub.update_info("eta", self._train_seconds / max(done - self._first_iter, 1) * (runner.max_iters - done))
 
     def _before_epoch(self, runner: Runner, mode: str = "train") -> None:
+        if mode != "train":
+            loop = runner.val_loop if mode == "val" else runner.test_loop
+            self._batches = None if loop is None else loop.num_batches
         self._seconds = 0.0
         self._since = time.perf_counter()
 
@@ -81,8 +85,7 @@ class IterTimerHook(Hook):
         self._since = now
         hub = runner.message_hub
         hub.update_scalar(f"{mode}/time", elapsed)
-        loop = runner.val_loop if mode == "val" else runner.test_loop
-        if loop is not None and loop.num_batches is not None:
+        if self._batches is not None:
             self._seconds += elapsed
             mean = self._seconds / (batch_idx + 1)
-            hub.update_info("eta", mean * (loop.num_batches - batch_idx - 1))
+            hub.update_info("eta", mean * (self._batches - batch_idx - 1))

@@ -11,6 +11,7 @@ from ..dist import is_main_process
 from ..registry import HOOKS
 from ..utils import display_path, require_local
 from ..visualization import LocalVisBackend
+from .data_wait import DataWait
 from .hook import Hook
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class LoggerHook(Hook):
     """Writes a line every so many iterations, and one for each validation and test.
 
     Only here does training wait for the device: the scalars of all iterations since the last line are read at once.
+    Where it turns out that training mostly waits for data, a warning says so, once in a run, and what helps.
 
     Args:
         interval: Iterations from one line to the next.
@@ -74,6 +76,8 @@ class LoggerHook(Hook):
         self.log_metric_by_epoch = log_metric_by_epoch
         self._evaluated = 0
         self._short_end: int | None = None
+        self._data_wait = DataWait()
+        self._first_iter = 0
 
     def before_run(self, runner: Runner) -> None:
         """Record the configuration."""
@@ -95,6 +99,11 @@ class LoggerHook(Hook):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(file, target)
         runner.logger.info(f"The log and the scalars are copied to {display_path(directory)!r}.")
+
+    def before_train(self, runner: Runner) -> None:
+        """See where the run begins."""
+        self._data_wait = DataWait()
+        self._first_iter = runner.iter
 
     def before_train_epoch(self, runner: Runner) -> None:
         """See where the epoch ends, if a line is due there that the interval does not give."""
@@ -119,6 +128,9 @@ class LoggerHook(Hook):
         runner.logger.info(line, extra={"live": True})
         runner.message_hub.update_info("latest_log", scalars, resumed=False)
         runner.visualizer.add_scalars({**scalars, "mode": "train"}, step=iteration)
+        hint = self._data_wait.hint(runner.message_hub, runner.train_dataloader, iteration - self._first_iter)
+        if hint is not None:
+            runner.logger.warning(hint)
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None

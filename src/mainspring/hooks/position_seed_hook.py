@@ -26,7 +26,8 @@ class PositionSeedHook(Hook):
     priority = "HIGHEST"
 
     def __init__(self) -> None:
-        self._seed_step: Callable[[int], None] = lambda iteration: None
+        self._seed_step: Callable[[int], None] = _nothing
+        self._seed_batch: Callable[[int], None] = _nothing
 
     def before_train(self, runner: Runner) -> None:
         """Look up what does not change in a run."""
@@ -41,17 +42,26 @@ class PositionSeedHook(Hook):
         self._seed_step(runner.iter)
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Seed what a validation draws."""
-        seed_generators(mix(Stream.EVALUATION, runner.seed, runner.rank, runner.iter), runner.device)
+        """Seed what hooks draw when a validation begins."""
+        self._begin_evaluation(runner)
 
     def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed what the model draws, whatever the data has drawn in this process."""
-        seed_generators(mix(Stream.EVALUATION, runner.seed, runner.rank, runner.iter, batch_idx), runner.device)
+        self._seed_batch(batch_idx)
 
     def before_test_epoch(self, runner: Runner) -> None:
-        """Seed what a test draws."""
-        seed_generators(mix(Stream.EVALUATION, runner.seed, runner.rank, runner.iter), runner.device)
+        """Seed what hooks draw when a test begins."""
+        self._begin_evaluation(runner)
 
     def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed what the model draws, whatever the data has drawn in this process."""
-        seed_generators(mix(Stream.EVALUATION, runner.seed, runner.rank, runner.iter, batch_idx), runner.device)
+        self._seed_batch(batch_idx)
+
+    def _begin_evaluation(self, runner: Runner) -> None:
+        key = (Stream.EVALUATION, runner.seed, runner.rank)
+        seed_generators(mix(*key, runner.iter), runner.device)
+        self._seed_batch = step_seeder(*key, runner.device, runner.iter)
+
+
+def _nothing(position: int) -> None:
+    """Take the place of a seeder where the stage that makes it was not called."""

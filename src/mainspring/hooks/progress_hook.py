@@ -7,20 +7,15 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
-from rich.table import Table
-from rich.text import Text
-
 from ..dist import is_main_process
-from ..logging import get_console, set_live_display
+from ..logging import get_console
 from ..registry import HOOKS
 from .hook import Hook
 from .results import numbers_in
 
 if TYPE_CHECKING:
     from ..runner import Runner
+    from .progress_display import ProgressDisplay
 
 __all__ = ["ProgressHook"]
 
@@ -41,9 +36,7 @@ class ProgressHook(Hook):
 
     def __init__(self, seconds: float = 0.1) -> None:
         self.seconds = seconds
-        self._bar = _bar(narrow=False)
-        self._task: TaskID | None = None
-        self._live: Live | None = None
+        self._display: ProgressDisplay | None = None
         self._drawn = 0.0
         self._mode = ""
         self._began = 0.0
@@ -67,26 +60,16 @@ class ProgressHook(Hook):
         self._open()
 
     def _open(self) -> None:
-        if self._live is not None or not _can_show():
-            return
-        console = get_console()
-        self._bar = _bar(narrow=console.width < 60)
-        self._task = None
-        live = Live(console=console, auto_refresh=False, transient=True)
-        try:
-            live.start()
-        except BaseException:  # interrupted half-way: it has hidden the cursor, and cannot be stopped in order
-            console.show_cursor(True)
-            raise
-        self._live = live
-        set_live_display(True)
+        if self._display is None and _can_show():
+            from .progress_display import ProgressDisplay
+
+            self._display = ProgressDisplay(get_console())
 
     def close(self) -> None:
         """Take the display away, and leave the terminal as it was."""
-        if self._live is not None:
-            set_live_display(False)
-            self._live.stop()
-            self._live = None
+        if self._display is not None:
+            self._display.close()
+            self._display = None
 
     def after_train(self, runner: Runner) -> None:
         """End the display."""
@@ -116,7 +99,7 @@ class ProgressHook(Hook):
         outputs: Mapping[str, Any] | Sequence[Any] | None = None,
         mode: str = "train",
     ) -> None:
-        if self._live is None:
+        if self._display is None:
             return
         now = time.perf_counter()
         if mode != self._mode:  # back from a validation in the midst of training
@@ -125,9 +108,9 @@ class ProgressHook(Hook):
             self._done += 1
         if now - self._drawn >= self.seconds:
             self._drawn = now
-            self._draw(self._live, runner, batch_idx, mode, self._done / max(now - self._began, 1e-9))
+            self._draw(self._display, runner, batch_idx, mode, self._done / max(now - self._began, 1e-9))
 
-    def _draw(self, live: Live, runner: Runner, batch_idx: int, mode: str, speed: float) -> None:
+    def _draw(self, display: ProgressDisplay, runner: Runner, batch_idx: int, mode: str, speed: float) -> None:
         loop = {"train": runner.train_loop, "val": runner.val_loop, "test": runner.test_loop}[mode]
         title, done, total = mode, batch_idx + 1, loop.num_batches if loop is not None else None
         if mode == "train" and runner.by_epoch:
@@ -136,35 +119,17 @@ class ProgressHook(Hook):
             done, total = runner.iter + 1, runner.max_iters
         eta = runner.message_hub.get_info("eta")
         rest = f"{speed:.1f} it/s" + (f"  {_clock(eta)} left" if eta is not None else "")
-        if self._task is None:
-            self._task = self._bar.add_task(title, rest=rest)
-        self._bar.update(self._task, description=title, completed=done, total=total, rest=rest)
-        live.update(Group(self._bar, *self._lines(runner)), refresh=True)
-
-    def _lines(self, runner: Runner) -> list[Table | Text]:
-        latest = runner.message_hub.get_info("latest_log") or {}
-        shown = {k: v for k, v in numbers_in(latest).items() if "loss" in k or k in ("lr", "grad_norm")}
-        lines: list[Table | Text] = [Text("  ").join(_pair(k, v) for k, v in shown.items())] if shown else []
-        if self._results:
-            lines.append(Text("val  ") + Text("  ").join(_pair(k, v) for k, v in self._results.items()))
-        return lines
+        latest = numbers_in(runner.message_hub.get_info("latest_log") or {})
+        shown = {k: v for k, v in latest.items() if "loss" in k or k in ("lr", "grad_norm")}
+        display.draw(title, done, total, rest, shown, self._results)
 
 
 def _can_show() -> bool:
+    if not (is_main_process() and sys.stdout.isatty()):
+        return False
     console = get_console()
     # On a dumb terminal rich draws nothing, and the log lines must speak.
-    return is_main_process() and console.is_terminal and sys.stdout.isatty() and not console.is_dumb_terminal
-
-
-def _bar(narrow: bool) -> Progress:
-    columns = [TextColumn("[bold]{task.description}"), MofNCompleteColumn(), TextColumn("{task.fields[rest]}")]
-    if not narrow:
-        columns.insert(1, BarColumn(bar_width=None))
-    return Progress(*columns, expand=not narrow, auto_refresh=False)
-
-
-def _pair(name: str, value: float) -> Text:
-    return Text.assemble((name, "dim"), " ", (f"{value:.4g}", "bold"))
+    return console.is_terminal and not console.is_dumb_terminal
 
 
 def _clock(seconds: float) -> str:

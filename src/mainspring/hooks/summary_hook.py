@@ -6,11 +6,6 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.box import ROUNDED
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from ..checkpoint import weights_digest
 from ..dist import is_main_process
 from ..registry import HOOKS
@@ -103,6 +98,11 @@ class SummaryHook(Hook):
 
 
 def _as_text(rows: list[tuple[str, str]]) -> str:
+    from rich.box import ROUNDED
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=ROUNDED, show_header=False)
     table.add_column(style="dim")
     table.add_column(overflow="fold")

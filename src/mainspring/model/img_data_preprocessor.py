@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..registry import MODELS
-from ..utils import did_you_mean
+from ..utils import did_you_mean, whole_of
 from .batch_layout import Slot
 from .data_preprocessor import BaseDataPreprocessor
+from .kept_memory import KeptMemory
 from .normalization import Normalization
 from .stack import padded_shape
 
@@ -28,9 +29,11 @@ _IMAGES = Slot(0, "inputs")
 class ImgDataPreprocessor(BaseDataPreprocessor):
     """Moves images to the device, then converts, normalises, pads and stacks them there.
 
-    Moved first, images of one byte a channel travel in a quarter of the bytes that they have as float32. Then
-    one pass writes ``(image - mean) / std`` into the batch, with the channels in their final order. The
-    padding, below and on the right, is not normalised: ``pad_value`` counts in the units of the result.
+    Moved first, images of one byte a channel travel in a quarter of the bytes that they have as float32; those of one
+    size that a worker has put together, in one piece. Then ``(image - mean) / std`` is written into the batch, with the
+    channels in their final order: in one pass, and on a CPU into the memory of an earlier batch once nothing refers to
+    that any more. The padding, below and on the right, is not normalised: ``pad_value`` counts in the units of the
+    result.
 
     The images lie under the key ``inputs`` of a dict, or are the first element of a tuple or list. They come
     as one tensor (N, C, H, W), or as a list of tensors (C, H, W) whose sizes may differ; usually uint8, but
@@ -96,6 +99,7 @@ class ImgDataPreprocessor(BaseDataPreprocessor):
         self.pad_value = pad_value
         self.dtype = _floating_dtype(dtype)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self._memory = KeptMemory()
         self._normalization = Normalization(mean, std, reverse=bgr_to_rgb or rgb_to_bgr)
         if mean is not None:
             numbers = self._normalization
@@ -115,6 +119,9 @@ class ImgDataPreprocessor(BaseDataPreprocessor):
             ValueError: Their shape is not (N, C, H, W), or (C, H, W) each; or their channels do not fit
                 ``mean`` and ``std``, are not the three that can be reversed, or differ from image to image.
         """
+        whole = whole_of(_IMAGES.read(data, type(self).__name__))
+        if whole is not None:  # so that they are moved as one
+            data = _IMAGES.written(data, whole)
         data = self.cast_data(data)
         images = self._batch(_IMAGES.read(data, type(self).__name__))
         data = _IMAGES.written(data, images)
@@ -127,27 +134,25 @@ class ImgDataPreprocessor(BaseDataPreprocessor):
 
     def _batch(self, images: Any) -> torch.Tensor:
         _check_shapes(images, type(self).__name__)
-        if not isinstance(images, torch.Tensor) and all(image.shape == images[0].shape for image in images):
-            images = torch.stack(list(images))
-        stacked = isinstance(images, torch.Tensor)
-        sample = images if stacked else images[0]
+        tensor = isinstance(images, torch.Tensor)
+        sample = images if tensor else images[0]
         self._normalization.check(sample, type(self).__name__)
-        shapes = [images.shape[1:]] if stacked else [image.shape for image in images]
+        shapes = [sample.shape[-3:]] if tensor else [image.shape for image in images]
         shape = padded_shape(shapes, self.pad_size_divisor)
         needs_padding = any(list(given) != shape for given in shapes)
-        if self._normalization.does_nothing and not needs_padding:
-            return images.to(self.dtype, memory_format=self.memory_format)  # type: ignore[no-any-return]
-        batch = torch.empty(
-            (len(images), *shape),
-            dtype=self.dtype,
-            device=sample.device,
-            memory_format=self.memory_format,
-        )
+        if self._normalization.does_nothing and sample.dtype == self.dtype and not needs_padding:
+            together = images if tensor else torch.stack(list(images))
+            return together.to(self.dtype, memory_format=self.memory_format)
+        batch = self._memory.empty((len(images), *shape), self.dtype, sample.device, self.memory_format)
         if needs_padding:
             batch.fill_(self.pad_value)
-        for index, (_, height, width) in enumerate(shapes):
-            place = batch if stacked else batch[index]
-            self._normalization.write(images if stacked else images[index], place[..., :height, :width])
+        first, *others = shapes
+        if all(other == first for other in others):
+            self._normalization.write(images, batch[..., : first[1], : first[2]] if needs_padding else batch)
+            return batch
+        for place, image in zip(batch, images, strict=True):
+            _, height, width = image.shape
+            self._normalization.write(image, place[..., :height, :width])
         return batch
 
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 __all__ = ["Normalization"]
+
+_BLOCK = 1 << 20
+"""Pixels of one channel that a processor does at a time: as float32 they stay in its cache, and in memory at hand."""
 
 
 class Normalization:
@@ -76,8 +82,26 @@ class Normalization:
                 f" (shape {tuple(images.shape)}). Leave both options False."
             )
 
-    def write(self, images: torch.Tensor, target: torch.Tensor) -> None:
-        """Write images (..., C, H, W) of any real dtype into a floating target of the same shape."""
+    def write(self, images: torch.Tensor | Sequence[torch.Tensor], target: torch.Tensor) -> None:
+        """Write images into a floating target of the shape (..., C, H, W).
+
+        Args:
+            images: A tensor of the target's shape and of any real dtype; or a list of such, for a target with a
+                dimension more.
+            target: Where they are written to.
+        """
+        count = len(target)
+        if target.device.type == "cpu":
+            # An operation on numbers of two dtypes converts all of its input first, into memory of its own.
+            count = _BLOCK // (target.shape[-2] * target.shape[-1] + 1) + 1
+        if count >= len(target) or target.dim() != 4:
+            self._write(images if isinstance(images, torch.Tensor) else torch.stack(list(images)), target)
+            return
+        for first in range(0, len(target), count):
+            part = images[first : first + count]
+            self._write(part if isinstance(part, torch.Tensor) else torch.stack(list(part)), target[first:][:count])
+
+    def _write(self, images: torch.Tensor, target: torch.Tensor) -> None:
         if not self._reverse and len(self._affine) <= 1:
             _write_part(images, target, self._affine[0] if self._affine else None)
             return

@@ -6,7 +6,6 @@ import inspect
 import os
 import re
 import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +50,8 @@ def unloaded_modules(name: str) -> list[str]:
 
 
 def _own_modules() -> Iterator[tuple[str, Path]]:
+    import sysconfig
+
     installed = {Path(path).resolve() for path in sysconfig.get_paths().values()}
     installed -= {Path(sysconfig.get_paths()["data"]).resolve()}  # the prefix, where a project may well lie
     roots = {Path(entry).resolve() for entry in sys.path}

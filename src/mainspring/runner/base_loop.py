@@ -34,8 +34,10 @@ class BaseLoop(ABC):
     def __init__(self, runner: Runner, dataloader: DataLoader[Any] | Mapping[str, Any]) -> None:
         self.runner = runner
         loader = runner.build_dataloader(dataloader, seed=runner.seed, name=f"{self.mode}_dataloader")
-        self._data_seed = runner.seed if self.mode == "train" else mix(Stream.EVALUATION, runner.seed)
-        self.dataloader = resumable(loader, self._data_seed, runner.sample_seeding)
+        training = self.mode == "train"
+        self._data_seed = runner.seed if training else mix(Stream.EVALUATION, runner.seed)
+        # Data of an evaluation seldom draw, and for samples that cost little to read a seed each would double the time.
+        self.dataloader = resumable(loader, self._data_seed, runner.sample_seeding, once_a_batch=not training)
 
     @property
     def num_batches(self) -> int | None:

@@ -11,11 +11,14 @@ from .nested import apply_to, rebuilt_mapping, rebuilt_sequence, takes_non_block
 from .options import check_type, options_from
 from .plain import from_plain, to_plain
 from .random import Stream, generator_states, mix, seed_generators, set_generator_states, step_seeder
+from .stacked import StackedList, StackedTuple, whole_of
 
 __all__ = [
     "DirectoryInUse",
     "DirectoryLock",
     "ManagerMixin",
+    "StackedList",
+    "StackedTuple",
     "Stream",
     "apply_to",
     "atomic_write",
@@ -39,4 +42,5 @@ __all__ = [
     "step_seeder",
     "takes_non_blocking",
     "to_plain",
+    "whole_of",
 ]

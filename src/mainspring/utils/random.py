@@ -70,12 +70,13 @@ def seed_generators(seed: int, device: torch.device | None = None) -> None:
         _device_generator(device).manual_seed(seed)
 
 
-def step_seeder(stream: Stream, seed: int, rank: int, device: torch.device) -> Callable[[int], None]:
+def step_seeder(stream: Stream, seed: int, rank: int, device: torch.device, *more: int) -> Callable[[int], None]:
     """Return ``seed_step(position)``, which sets the generators for one position of a stream.
 
-    Everything that does not change with the position is looked up here, once.
+    The key is ``(stream, seed, rank, *more, position)``. Everything that does not change with the position is looked up
+    here, once.
     """
-    of_run = mix(stream, seed, rank)
+    of_run = mix(stream, seed, rank, *more)
     seed_python = random.seed
     seed_numpy = np.random.seed
     seed_torch = torch.default_generator.manual_seed
