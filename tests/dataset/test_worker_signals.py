@@ -130,6 +130,12 @@ def children() -> set[int | None]:
     return {child.pid for child in multiprocessing.active_children()}
 
 
+@pytest.fixture(autouse=True)
+def nothing_left() -> None:
+    """End the workers of loaders that other tests have left as garbage."""
+    gc.collect()
+
+
 @pytest.fixture
 def silence() -> Any:
     """Keep torch from raising an error, anywhere, when a worker is killed."""

@@ -254,3 +254,32 @@ def test_files_without_settings_are_read_in_order(train, saved, tmp_path):
     assert counts(*hooks) == [(0, saved[0]), (2, saved[2])]
     with pytest.raises(CheckpointError, match="do not tell whose state is whose"):
         train(Tallies(2), load_from=tmp_path / "old.pth", resume=True, work_dir=tmp_path / "fewer")
+
+
+class LateCount(Hook):
+    def __init__(self):
+        self.count = 0
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.count += 1
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, state_dict):
+        self.count = state_dict["count"]
+
+
+class RegistersLater(Hook):
+    def before_train(self, runner):
+        self.registered = LateCount()
+        runner.register_hook(self.registered)
+
+
+def test_a_hook_that_is_registered_when_training_begins_goes_on_too(make_runner):
+    counts = []
+    for epochs in (2, 3):
+        first = RegistersLater()
+        make_runner(custom_hooks=[first], train_cfg={"max_epochs": epochs}, resume="auto").train()
+        counts.append(first.registered.count)
+    assert counts == [10, 15]

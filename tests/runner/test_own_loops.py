@@ -110,6 +110,37 @@ class OwnTurns(IterBasedTrainLoop):
         self.runner.call_hook("after_train")
 
 
+class OwnPasses(IterBasedTrainLoop):
+    """Goes over the data again and again, wherever it begins."""
+
+    def run(self):
+        self.runner.call_hook("before_train")
+        self.runner.call_hook("before_train_epoch")
+        self.runner.model.train()
+        while self._iter < self._max_iters:
+            for batch in self.dataloader:
+                self.run_iter(batch)
+                if self._iter == self._max_iters:
+                    break
+        self.runner.call_hook("after_train_epoch")
+        self.runner.call_hook("after_train")
+
+
+class Looks(Hook):
+    """Reads the training data at a stage: one batch, or all."""
+
+    def __init__(self, stage, whole):
+        self.whole = whole
+        self.seen = []
+        setattr(self, stage, self.look)
+
+    def look(self, runner, **kwargs):
+        for batch in runner.train_dataloader:
+            self.seen.append((runner.iter, tuple(batch[0][:, 0].tolist())))
+            if not self.whole:
+                break
+
+
 class Log(Hook):
     """Notes what is trained on; it stops the run after so many iterations."""
 
@@ -127,20 +158,21 @@ class Log(Hook):
 
 @pytest.fixture
 def trained(make_runner, make_loader, net, tmp_path):
-    def train(name, loop, stop_after=None, data=None, sampler=None, **options):
+    def train(name, loop, stop_after=None, data=None, sampler=None, hooks=(), **options):
         log = Log(stop_after)
         torch.manual_seed(0)
         loader = data or make_loader(26, shuffle=sampler is None)
         if sampler is not None:
             loader = {"dataset": loader.dataset, "batch_size": 4, "sampler": sampler, "collate_fn": "default_collate"}
-        length = {"max_iters": BATCHES * EPOCHS} if loop is OwnTurns else {"max_epochs": EPOCHS}
+        by_iter = issubclass(loop, IterBasedTrainLoop)
+        length = {"max_iters": BATCHES * EPOCHS} if by_iter else {"max_epochs": EPOCHS}
         runner = make_runner(
             model=net(dropout=0.3),
             work_dir=tmp_path / name,
             train_dataloader=loader,
             train_cfg={"type": loop, **length},
             default_hooks={"checkpoint": {"type": "CheckpointHook", "interval": 1, "save_best": "auto"}},
-            custom_hooks=[log],
+            custom_hooks=[*hooks, log],
             **options,
         )
         if stop_after is None:
@@ -158,7 +190,7 @@ def best_of(runner):
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 6, 7, 8, 13, 16])
-@pytest.mark.parametrize("loop", [OwnEpoch, OwnRun, OwnAll, OwnTurns])
+@pytest.mark.parametrize("loop", [OwnEpoch, OwnRun, OwnAll, OwnTurns, OwnPasses])
 def test_it_goes_on_as_if_nothing_had_been(trained, loop, stop_after):
     whole, seen = trained("whole", loop)
     first, before = trained("run", loop, stop_after)
@@ -173,7 +205,7 @@ def test_it_goes_on_as_if_nothing_had_been(trained, loop, stop_after):
 
 
 @pytest.mark.parametrize("sampler", [None, {"type": "DefaultSampler", "shuffle": True}])
-@pytest.mark.parametrize("loop", [OwnEpoch, OwnTurns])
+@pytest.mark.parametrize("loop", [OwnEpoch, OwnTurns, OwnPasses])
 def test_each_pass_has_an_order_of_its_own(trained, loop, sampler):
     _, seen = trained("run", loop, sampler=sampler)
     passes = [seen[number * BATCHES : (number + 1) * BATCHES] for number in range(EPOCHS)]
@@ -199,3 +231,31 @@ def test_it_says_when_the_place_in_the_data_cannot_be_found(trained, capsys):
         " the loop drops them, the 2 batches that were used before the run stopped are trained on once more."
         in capsys.readouterr().out
     )
+
+
+STAGES = ("before_train", "before_train_epoch", "before_train_iter", "after_train_iter", "after_train_epoch")
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["a batch", "all"])
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("loop", [EpochBasedTrainLoop, IterBasedTrainLoop, OwnEpoch, OwnAll, OwnPasses])
+def test_hooks_that_read_the_data_change_nothing(trained, loop, stage, whole):
+    _, seen = trained("whole", loop)
+    _, beside = trained("beside", loop, hooks=[Looks(stage, whole)])
+    assert beside == seen
+    _, before = trained("run", loop, 9, hooks=[Looks(stage, whole)])
+    _, after = trained("run", loop, hooks=[Looks(stage, whole)], resume="auto")
+    assert before + after == seen
+
+
+@pytest.mark.parametrize("loop", [EpochBasedTrainLoop, OwnEpoch])
+def test_what_hooks_read_does_not_depend_on_workers_that_persist(trained, make_loader, loop):
+    found = []
+    for options in ({}, {"num_workers": 1}, {"num_workers": 1, "persistent_workers": True}):
+        looks = Looks("after_train_epoch", whole=False)
+        within = Looks("after_train_iter", whole=False)
+        data = make_loader(10, shuffle=True, **options)
+        _, seen = trained(f"run{len(found)}", loop, data=data, hooks=[looks, within])
+        found.append((seen, looks.seen, within.seen))
+    assert found[0] == found[1] == found[2]
+    assert len(found[0][0]) == 3 * EPOCHS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count, islice
 from typing import Any
 
@@ -97,22 +98,27 @@ class IndexStream:
         """Return the number of batches in a whole pass."""
         return len(self._order)
 
-    def begin(self, is_being_read: bool) -> bool:
-        """Prepare for the next ``iter()``: tell the samplers, and set what they and the workers begin with.
-
-        Args:
-            is_being_read: Whether the pass of before is not over; one that is not announced is that pass once more.
-
-        Returns:
-            Whether it is a pass that was not begun yet.
-        """
-        is_first = self.announced or not is_being_read
-        if not self.announced and is_first:
+    def begin(self) -> None:
+        """Prepare for the next ``iter()``, which is the next pass where none was announced."""
+        if not self.announced:
             news = [now for before, now in zip(self._epochs, self._epochs_of_samplers(), strict=True) if now != before]
             self.seek(self.number + 1 if not news or news[0] is None else news[0], 0)
-        if is_first:
-            self.begun_at = self.done
+        self.begun_at = self.done
         self.announced = False
+        self._prepare()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """For the length of the block, let ``iter()`` be the pass of this number from its beginning."""
+        done, self.done = self.done, 0
+        try:
+            self._prepare()
+            yield
+        finally:
+            self.done = done
+
+    def _prepare(self) -> None:
+        """Tell the samplers, and set what they and the workers begin with."""
         if self._keeps_history:
             for missed in range(self._begun, self.number):
                 tell_epoch(self.loader, missed)
@@ -121,7 +127,6 @@ class IndexStream:
         tell_epoch(self.loader, self.number)
         self._epochs = self._epochs_of_samplers()
         self._seed_order(self.number)
-        return is_first
 
     def _epochs_of_samplers(self) -> list[int | None]:
         """Return which epochs the samplers were told, by whomever, where they keep that as most do."""

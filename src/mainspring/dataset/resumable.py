@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 import logging
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
 
 from ..logging import print_log
 from .index_stream import IndexStream
-from .worker_processes import are_alive, end_workers, start_workers
+from .worker_processes import Held, are_alive, end_workers, start_workers
 
 __all__ = ["ResumableLoader", "resumable"]
 
@@ -81,12 +81,15 @@ class ResumableLoader(DataLoader[Any]):
         self._stream = IndexStream(self, seed, sample_seeding, once_a_batch)
         self._reader: _Reader | None = None
         self._begun: weakref.ref[Any] | None = None
+        self.is_aside: Callable[[], bool] = lambda: False
+        """Whether who calls ``iter()`` now only looks at the data, as a hook does, while somebody else goes through."""
 
     def seek(self, number: int, done: int = 0) -> None:
         """Let the next ``iter()`` be the pass of this number, without its first ``done`` batches.
 
-        An ``iter()`` that nobody announced is the next pass where the one before is over or given up, and reads the
-        same pass from its beginning where that is still being read.
+        An ``iter()`` that nobody announced is the next pass where the one before is over or given up. Where that is
+        still being read, it is the same pass from its beginning, and so is any that :attr:`is_aside`; these leave alone
+        what is being read or was announced.
         """
         self._stream.seek(number, done)
 
@@ -122,19 +125,26 @@ class ResumableLoader(DataLoader[Any]):
         return len(self._given)
 
     def __iter__(self) -> Any:
+        stream = self._stream
+        if self.is_aside() or (self.is_being_read and not stream.announced):
+            with stream.aside():
+                return iter(self._new_reader(persistent_workers=False))
         if self._reader is None or not self._reader.is_usable():
-            settings = _settings(self)
-            if self.batch_sampler is None:
-                settings.update(sampler=self._stream, batch_size=None)
-            else:
-                settings.update(batch_sampler=self._stream)
-            self._reader = _Reader(self.dataset, **settings)
-        is_first = self._stream.begin(self.is_being_read)
-        batches = iter(self._reader)
-        self._stream.done = 0  # whoever else reads this pass reads it from its beginning
-        if is_first:
-            self._begun = weakref.ref(batches)
+            self._reader = self._new_reader()
+        stream.begin()
+        batches: Any = iter(self._reader)
+        if self.persistent_workers:  # the reader keeps that one, whoever has it
+            batches = Held(batches)
+        self._begun = weakref.ref(batches)
         return batches
+
+    def _new_reader(self, **changes: Any) -> _Reader:
+        settings = {**_settings(self), **changes}
+        if self.batch_sampler is None:
+            settings.update(sampler=self._stream, batch_size=None)
+        else:
+            settings.update(batch_sampler=self._stream)
+        return _Reader(self.dataset, **settings)
 
     def __getattr__(self, name: str) -> Any:
         # A subclass of DataLoader may have attributes of its own.

@@ -24,7 +24,7 @@ from .worker import OUTSIDE_SIGNALS, Sheltered
 if sys.platform != "win32":
     from multiprocessing import resource_tracker
 
-__all__ = ["are_alive", "end_workers", "start_workers", "workers_end"]
+__all__ = ["Held", "are_alive", "end_workers", "start_workers", "workers_end"]
 
 _GRACE = 1.0
 """Seconds that workers get to finish what they are reading, when nobody wants it any more."""
@@ -74,6 +74,29 @@ def _is_ours(worker: BaseProcess) -> bool:
     return _started.get(worker) == os.getpid()  # a forked process finds the workers of its parent here
 
 
+class Held:
+    """An iterator with workers that persist, for who reads it: the loader keeps the iterator itself, for the next pass.
+
+    Args:
+        batches: The iterator; what is asked of this is asked of it.
+    """
+
+    def __init__(self, batches: Any) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.batches, name)
+
+
 def are_alive(batches: Any) -> bool:
     """Whether an iterator has all the workers with which it began."""
     return all(worker.is_alive() for worker in getattr(batches, "_workers", []))
@@ -84,6 +107,7 @@ def end_workers(batches: Any) -> None:
 
     Otherwise torch ends them when the iterator is forgotten, and awaits each that is reading for 5 seconds.
     """
+    batches = batches.batches if isinstance(batches, Held) else batches
     workers = getattr(batches, "_workers", [])
     if not any(map(_is_ours, workers)) or sys.is_finalizing():  # then they are dead already
         return

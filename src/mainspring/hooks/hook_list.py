@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,11 @@ class HookList:
         Raises:
             TypeError: One of its stages does not take what the loops hand it.
         """
+        if isinstance(hook.idle_at, str) or not isinstance(hook.idle_at, Collection):
+            raise TypeError(
+                f"{type(hook).__name__}.idle_at must be a collection of stages, such as ('after_train_iter',), but it"
+                f" is {hook.idle_at!r}. An attribute that is meant for something else needs another name."
+            )
         _check_stages(hook)
         number = get_priority(hook.priority if priority is None else priority)
         index = len(self._hooks)

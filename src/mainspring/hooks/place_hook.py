@@ -29,6 +29,12 @@ class PlaceHook(Hook):
         self._epoch = 0
         self._first_iter = 0
 
+    def before_train(self, runner: Runner) -> None:
+        """Let hooks that read the data at their stages leave alone what the loop reads."""
+        loader = runner.train_dataloader
+        if isinstance(loader, ResumableLoader):
+            loader.is_aside = lambda: bool(runner.running_stages)
+
     def before_train_epoch(self, runner: Runner) -> None:
         """Make up for a validation, and seek in the data."""
         if runner.epoch != self._epoch:

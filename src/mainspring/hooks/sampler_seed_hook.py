@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..dataset import set_epoch
+from ..dataset import ResumableLoader, set_epoch
 from ..registry import HOOKS
 from .hook import Hook
 
@@ -22,4 +22,5 @@ class DistSamplerSeedHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Tell it."""
-        set_epoch(runner.train_dataloader, runner.epoch)
+        if not isinstance(runner.train_dataloader, ResumableLoader):  # that tells its sampler itself
+            set_epoch(runner.train_dataloader, runner.epoch)

@@ -22,7 +22,7 @@ from ..utils import display_path
 if TYPE_CHECKING:
     from .runner import Runner
 
-__all__ = ["hook_settings", "hook_states", "restore_hooks", "warn_if_early"]
+__all__ = ["hook_settings", "hook_states", "restore_hooks", "restore_late", "warn_if_early"]
 
 Settings = Mapping[str, str]
 
@@ -60,6 +60,7 @@ def restore_hooks(runner: Runner, checkpoint: Mapping[str, Any], filename: str) 
     """
     saved: Mapping[str, Any] = checkpoint.get("hooks", {})
     settings: Mapping[str, Settings] = checkpoint.get("hook_settings", {})  # files of before have none
+    claimed: set[str] = set()
     by_class: dict[str, list[Hook]] = {}
     for hook in runner.hooks:
         by_class.setdefault(type(hook).__name__, []).append(hook)
@@ -78,6 +79,19 @@ def restore_hooks(runner: Runner, checkpoint: Mapping[str, Any], filename: str) 
                 )
         for hook, name in pairs:
             hook.load_state_dict(saved[name])
+            claimed.add(name)
+    runner.unclaimed_hook_states = {
+        name: (_class_of(name, saved, settings), saved[name]) for name in saved if name not in claimed
+    }
+
+
+def restore_late(runner: Runner, hook: Hook) -> None:
+    """Give a hook that is registered when the run has gone on already what one of its class had kept."""
+    for name, (kind, state) in runner.unclaimed_hook_states.items():
+        if kind == type(hook).__name__:
+            del runner.unclaimed_hook_states[name]
+            hook.load_state_dict(state)
+            return
 
 
 def _told_apart(

@@ -24,7 +24,7 @@ from ..optim import build_optim_wrapper
 from ..optim.scheduler.chain import scale_parameter
 from ..registry import RUNNERS, init_default_scope
 from ..utils import check_type, display_path, nearest, options_from
-from . import build, state
+from . import build, hook_states, state
 from .earlier import checkpoint_folders, starting_point
 from .environment import Environment
 from .facts import RunFacts
@@ -170,6 +170,8 @@ class Runner(RunFacts):
         """Where checkpoints of the run may lie, the work directory first."""
         self._load_from, self._earlier_run = starting_point(self.checkpoint_folders, load_from, resume, trust)
         self.by_epoch = build.counts_epochs(train_cfg)
+        self.unclaimed_hook_states: dict[str, tuple[str, Any]] = {}
+        """By their names in the checkpoint, class and state of hooks that are not registered, or not yet."""
         self._has_weights = False
         self._has_begun = False
         self.is_training = False
@@ -387,7 +389,7 @@ class Runner(RunFacts):
             hook: A hook or its config, which may name its ``priority``.
             priority: A number from 0 (first) to 100, or a name; by default the hook's own.
         """
-        build.register_hook(self._hooks, hook, priority)
+        hook_states.restore_late(self, build.register_hook(self._hooks, hook, priority))
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call the hooks that act at a stage."""
