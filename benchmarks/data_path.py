@@ -5,7 +5,7 @@ Images of 3 x 224 x 224 in batches of 256, with 0, 1 and 2 workers:
 - ``floats``: the data set returns normalised floats, which the worker stacks.
 - ``bytes, stacked``: it returns uint8, which the worker stacks (``default_collate``), and ``ImgDataPreprocessor``
   normalises in the training process.
-- ``bytes, a list``: the same with ``pseudo_collate``, which images of different sizes need.
+- ``bytes, a list``: the same with ``pseudo_collate``, the default; from a worker its tensors come as one block.
 
 Then the normalisation of a batch alone, in several ways.
 """
@@ -80,13 +80,10 @@ def read(layout: str, side: int, batch_size: int, batches: int, workers: int) ->
     return Taken.now().since(begin, batches * batch_size)
 
 
-def sent(layout: str, side: int, batch_size: int) -> tuple[float, int]:
-    """Return the bytes of an image on its way to the training process, and the tensors of a batch."""
-    floats, collate = LAYOUTS[layout]
-    images = Images(batch_size, side, floats)
-    (batch,) = collate([images[index] for index in range(batch_size)])
-    tensors = [batch] if isinstance(batch, torch.Tensor) else list(batch)
-    return sum(one.numel() * one.element_size() for one in tensors) / batch_size, len(tensors)
+def sent(layout: str, side: int) -> int:
+    """Return the bytes of an image on its way to the training process."""
+    image = Images(1, side, LAYOUTS[layout][0])[0]
+    return int(image.numel() * image.element_size())
 
 
 def normalisations(batch: torch.Tensor, compiled: bool) -> dict[str, Callable[[], Any]]:
@@ -114,9 +111,7 @@ def main() -> None:
     options = measure.options(measure.parser(__doc__, rounds=3))
     report = measure.Report("data_path", options)
     side, batch_size, batches = (32, 16, 2) if options.short else (224, 256, 4)
-    table = measure.Table(
-        "an image (least / median)", "bytes sent", "tensors a batch", "µs, wall", "µs of CPU, training process"
-    )
+    table = measure.Table("an image (least / median)", "bytes sent", "µs, wall", "µs of CPU, training process")
     for workers in (0, 1, 2):
         asked = {
             name: lambda name=name, workers=workers: read(name, side, batch_size, batches, workers) for name in LAYOUTS
@@ -124,9 +119,8 @@ def main() -> None:
         found: dict[str, list[Taken]] = measure.in_turn(asked, options.rounds)
         report.keep(f"{workers} workers", found)
         for name, many in found.items():
-            size, tensors = sent(name, side, batch_size)
             times = (measure.low_and_middle(of(many), MICRO, 0) for of in (measure.wall, measure.cpu))
-            table.add(f"{workers} workers: {name}", f"{size:,.0f}", f"{tensors}", *times)
+            table.add(f"{workers} workers: {name}", f"{sent(name, side):,}", *times)
     report.say(table)
 
     batch = torch.randint(256, (batch_size, 3, side, side), dtype=torch.uint8)

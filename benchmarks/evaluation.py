@@ -3,7 +3,7 @@
 A million samples of ten scores, in batches of 256; the accuracy is counted.
 
 - A data set that reads a batch at once (``__getitems__``): a ratio of at most 1.2 is promised.
-- One that reads sample by sample, whose seeding costs more than such samples do; fewer of them.
+- One that reads sample by sample; fewer of them.
 - How the memory grows, from a first evaluation of a tenth of the samples to the end of a whole one: by less than 10 MB,
   it is promised.
 - A metric that gathers a result for each sample, for comparison.
