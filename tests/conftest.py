@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,21 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from mainspring import BaseModel, Runner
+from mainspring.logging import MMLogger
 
 torch.set_num_threads(1)
 # A busy machine is no failure, and a red run must be red again.
 settings.register_profile("mainspring", deadline=None, derandomize=True)
 settings.load_profile("mainspring")
+
+
+@pytest.fixture(autouse=True)
+def loggers_of_before() -> Iterator[None]:
+    """Forget the loggers of a test behind it: the newest is "current", and may be a quiet one."""
+    before = dict(MMLogger._instance_dict)
+    yield
+    MMLogger._instance_dict.clear()
+    MMLogger._instance_dict.update(before)
 
 
 class Net(BaseModel):
