@@ -149,3 +149,13 @@ def test_the_generator_of_the_device_is_seeded_too():
     assert not torch.equal(other, first)
     seed_generators(mix(Stream.STEP, 3, 0, 1), device)
     assert torch.equal(torch.rand(4, device=device), first)
+
+
+def test_a_step_seeds_python_as_its_own_seed_does():
+    seed_step = step_seeder(Stream.STEP, 3, 0, torch.device("cpu"))
+    random.gauss(0, 1)  # leaves a second number behind, for the next call
+    seed_step(7)
+    state = random.getstate()
+    random.gauss(0, 1)
+    random.seed(mix(Stream.STEP, 3, 0, 7))
+    assert random.getstate() == state

@@ -114,6 +114,7 @@ class CheckpointHook(Hook):
             raise ValueError(f"CheckpointHook: save_begin must not be negative, but it is {save_begin}.")
         self.interval = interval
         self.by_epoch = by_epoch
+        self.idle_at = ("after_train_iter",) if by_epoch else ("after_train_epoch",)
         self.save_optimizer = save_optimizer
         self.save_param_scheduler = save_param_scheduler
         self.backend_args = backend_args or file_client_args

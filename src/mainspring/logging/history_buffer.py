@@ -115,6 +115,13 @@ class HistoryBuffer:
         if len(pending) >= _FOLD:
             self._waiting.fold()
 
+    def append(self, value: float) -> None:
+        """Append a number whose count is 1: :meth:`update` without the questions what it was given."""
+        pending = self._pending
+        pending.append((value, 1))
+        if len(pending) >= _FOLD:
+            self._waiting.fold()
+
     @property
     def data(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """The values and the counts that are kept, two float64 arrays."""

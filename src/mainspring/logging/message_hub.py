@@ -82,7 +82,10 @@ class MessageHub(ManagerMixin):
         buffer = self._log_scalars.get(key)
         if buffer is None:
             buffer = self._log_scalars[key] = HistoryBuffer(name=key)
-        buffer.update(value, count)
+        if type(value) is float and count == 1:
+            buffer.append(value)
+        else:
+            buffer.update(value, count)
 
     def update_scalars(self, log_dict: Mapping[str, Any], resumed: bool = True) -> None:
         """Append a value to each of several scalars.

@@ -77,7 +77,9 @@ def step_seeder(stream: Stream, seed: int, rank: int, device: torch.device, *mor
     here, once.
     """
     of_run = mix(stream, seed, rank, *more)
-    seed_python = random.seed
+    # random.seed() without its questions about the type, and what it does besides.
+    python: Any = random.seed.__self__  # type: ignore[attr-defined]
+    seed_python = super(random.Random, python).seed
     seed_numpy = np.random.seed
     seed_torch = torch.default_generator.manual_seed
     seed_device = None if device.type in ("cpu", "meta") else _device_generator(device).manual_seed
@@ -85,6 +87,7 @@ def step_seeder(stream: Stream, seed: int, rank: int, device: torch.device, *mor
     def seed_step(position: int) -> None:
         mixed = _absorb(of_run, position)
         seed_python(mixed)
+        python.gauss_next = None
         seed_numpy(_for_numpy(mixed))
         seed_torch(mixed)
         if seed_device is not None:
