@@ -84,8 +84,10 @@ class DefaultOptimWrapperConstructor:
     >>> constructor = DefaultOptimWrapperConstructor(
     ...     dict(optimizer=dict(type="AdamW", lr=0.1, weight_decay=0.01)), paramwise_cfg=dict(norm_decay_mult=0.0)
     ... )
-    >>> [(len(group["params"]), group["weight_decay"]) for group in constructor(model).param_groups]
-    [(2, 0.01), (2, 0.0)]
+    >>> groups = []
+    >>> constructor.add_params(groups, model)
+    >>> [group.get("weight_decay", "that of the optimizer") for group in groups]
+    ['that of the optimizer', 'that of the optimizer', 0.0, 0.0]
     """
 
     def __init__(self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None) -> None:
