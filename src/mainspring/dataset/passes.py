@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from itertools import count
 from typing import Any
 
@@ -12,8 +12,9 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from ..utils import Stream, mix, seed_generators
 from .epochs import tell_epoch
-from .owned import Reseed, owned_generators
+from .owned import owned_generators
 from .resumable import ResumableLoader
+from .sample_seeds import Origin
 from .worker_processes import end_workers, workers_end
 
 __all__ = ["cannot_seek", "load_loader_state", "loader_state", "pass_over", "set_epoch"]
@@ -86,26 +87,22 @@ def _replayed(
     with workers_end(loader):
         tell_epoch(loader, number)
         owned = owned_generators(loader.dataset) if sample_seeding else []
-        _seed_all(mix(Stream.ORDER, seed, number), owned)
+        key = mix(Stream.ORDER, seed, number)
+        seed_generators(key)
+        for place, reseed in enumerate(owned):
+            reseed(mix(key, place))
         batches = iter(loader)
-        if loader.num_workers > 0:  # they have taken their own copies
-            owned = []
+        # So that data that is read in this process draws as before; workers have taken their own copies.
+        seed_batch = Origin(seed, number, owned if loader.num_workers == 0 else []).seeder()
         for place in count(done if restored else 0):
-            if sample_seeding:  # so that data that is read in this process draws as before
-                _seed_all(mix(Stream.SAMPLE, seed, number, place), owned)
+            if sample_seeding:
+                seed_batch(place)
             try:
                 batch = next(batches)
             except StopIteration:
                 return
             if place >= done:
                 yield batch
-
-
-def _seed_all(key: int, owned: Sequence[Reseed]) -> None:
-    """Set the global generators, and those that a data set keeps for itself."""
-    seed_generators(key)
-    for place, reseed in enumerate(owned):
-        reseed(mix(key, place))
 
 
 def loader_state(loader: DataLoader[Any]) -> dict[str, Any] | None:

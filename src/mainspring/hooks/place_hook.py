@@ -20,7 +20,8 @@ class PlaceHook(Hook):
 
     The loops of this library go there themselves. One that iterates over ``self.dataloader`` in its own ``run`` or
     ``run_epoch`` begins, by this hook, with the batch behind those that are used up; and a validation that was due
-    when the run stopped is made up for. The runner always registers it.
+    when the run stopped is made up for. Hooks that read the training data at their stages take nothing from the loop,
+    whoever wrote that. The runner always registers it.
     """
 
     priority = "HIGHEST"
