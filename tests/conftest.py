@@ -31,6 +31,13 @@ def loggers_of_before() -> Iterator[None]:
     MMLogger._instance_dict.update(before)
 
 
+@pytest.fixture
+def as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let logged tensors wait as those on an accelerator do: on the CPU they are read at once."""
+    for user in ("logging.history_buffer", "optim.bad_numbers"):
+        monkeypatch.setattr(f"mainspring.{user}.number_at_hand", lambda scalar: None)
+
+
 class Net(BaseModel):
     """Classifies vectors of 6 numbers into 3 classes; dropout makes it depend on the step's randomness."""
 

@@ -24,6 +24,12 @@ class Recorder(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.fixture(autouse=True, params=["on the CPU", "on a device"])
+def where_tensors_lie(request):
+    if request.param == "on a device":
+        request.getfixturevalue("as_on_a_device")
+
+
 READS = ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__", "__array__", "to")
 
 
@@ -128,6 +134,7 @@ def test_dtypes_mix():
     assert buffer.data[0].tolist() == [expected for _, expected in given]
 
 
+@pytest.mark.usefixtures("as_on_a_device")
 def test_nothing_is_read_before_it_is_asked_for():
     buffer = HistoryBuffer()
     tensors = [torch.tensor(float(i)) for i in range(1100)]
@@ -189,6 +196,7 @@ def test_a_view_does_not_keep_a_large_tensor_alive():
     assert gone() is None
 
 
+@pytest.mark.usefixtures("as_on_a_device")
 def test_a_change_that_cannot_be_undone_is_told_once(capsys):
     buffer = HistoryBuffer(name="train/acc")
     for _ in range(3):
@@ -211,6 +219,7 @@ def test_only_the_newest_are_kept_and_the_sums_go_on():
     assert buffer.mean(4) == buffer.mean(3) == 19 / 4  # of what is kept
 
 
+@pytest.mark.usefixtures("as_on_a_device")
 def test_a_history_that_nobody_reads_is_bounded():
     buffer = HistoryBuffer(max_length=1000)
     one = torch.ones(())

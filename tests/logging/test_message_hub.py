@@ -61,6 +61,7 @@ def test_whether_a_key_is_resumed_does_not_change(hub):
         hub.update_info("epoch", 1, resumed=False)
 
 
+@pytest.mark.usefixtures("as_on_a_device")
 def test_all_scalars_arrive_in_one_transfer(hub):
     class Transfers(TorchFunctionMode):
         count = 0

@@ -27,6 +27,12 @@ OPTIMIZERS = {
 FUSED = [name for name in OPTIMIZERS if "fused" in name]
 
 
+@pytest.fixture(autouse=True, params=["on the CPU", "on a device"])
+def where_tensors_lie(request):
+    if request.param == "on a device":
+        request.getfixturevalue("as_on_a_device")
+
+
 class Net(nn.Module):
     """Its loss is what the batch asks for: good, not finite, or finite with a gradient that is not."""
 

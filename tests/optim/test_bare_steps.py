@@ -131,3 +131,84 @@ def test_arguments_of_the_step_arrive():
 
     update(optimizer, step_kwargs={"closure": closure})
     assert heard == ["closure"]
+
+
+def chain():
+    """Return a weight, and a loss that goes through a view, a shared factor, and a function of our own."""
+
+    class Twice(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return 2 * x
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return 2 * gradient
+
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(3, 4))
+    hidden = Twice.apply(weight[1:].exp())
+    return weight, (hidden * weight.sum() + hidden).mean()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_gradients_are_those_of_torch_s_backward(dtype):
+    weight, loss = chain()
+    loss.to(dtype).backward()
+    other, loss = chain()
+    OptimWrapper(torch.optim.SGD([other], lr=0.1)).backward(loss.to(dtype))
+    assert torch.equal(weight.grad, other.grad)
+
+
+def test_gradients_of_several_losses_add_up():
+    weight, loss = chain()
+    loss.backward(retain_graph=True)
+    loss.backward()
+    other, loss = chain()
+    wrapper = OptimWrapper(torch.optim.SGD([other], lr=0.1))
+    wrapper.backward(loss, retain_graph=True)
+    wrapper.backward(loss)
+    assert torch.equal(weight.grad, other.grad)
+
+
+def test_a_graph_is_used_up():
+    weight, loss = chain()
+    wrapper = OptimWrapper(torch.optim.SGD([weight], lr=0.1))
+    wrapper.backward(loss)
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        wrapper.backward(loss)
+
+
+def test_a_loss_that_is_no_scalar_is_refused_as_ever():
+    weight = nn.Parameter(torch.ones(3))
+    with pytest.raises(RuntimeError, match="can be implicitly created only for scalar outputs"):
+        OptimWrapper(torch.optim.SGD([weight], lr=0.1)).backward(weight * 2)
+
+
+@pytest.mark.parametrize(("owner", "name"), [(torch.Tensor, "backward"), (torch.autograd, "backward")])
+def test_a_backward_that_others_put_in_place_is_called(monkeypatch, owner, name):
+    heard, given = [], getattr(owner, name)
+
+    def listening(*args, **kwargs):
+        heard.append(name)
+        return given(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, listening)
+    weight, loss = chain()
+    OptimWrapper(torch.optim.SGD([weight], lr=0.1)).backward(loss)
+    assert heard == ["backward"]
+    assert weight.grad is not None
+
+
+def test_a_mode_sees_the_backward():
+    class Seeing(torch.overrides.TorchFunctionMode):
+        seen = ()
+
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            self.seen += (func,)
+            return func(*args, **(kwargs or {}))
+
+    weight, loss = chain()
+    with Seeing() as mode:
+        OptimWrapper(torch.optim.SGD([weight], lr=0.1)).backward(loss)
+    assert torch.Tensor.backward in mode.seen

@@ -253,6 +253,7 @@ def test_wrong_modes(runner):
         LogProcessor().get_log_after_epoch(runner, 0, "train")
 
 
+@pytest.mark.usefixtures("as_on_a_device")
 def test_a_line_costs_one_transfer(runner):
     class Transfers(TorchFunctionMode):
         count = 0

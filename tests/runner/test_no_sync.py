@@ -22,6 +22,8 @@ from torch.utils.data import TensorDataset
 from mainspring import Accuracy, BaseModel, EpochBasedTrainLoop, IterBasedTrainLoop, Runner, ValLoop
 from mainspring.hooks import Hook
 
+pytestmark = pytest.mark.usefixtures("as_on_a_device")
+
 STEPS, INTERVAL = 60, 50
 LENGTHS = {"after_train_epoch": {"max_epochs": 1}, "after_train_iter": {"max_iters": STEPS}}
 LOG_LINES = {49, 59}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from itertools import accumulate, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..device import number_at_hand
 from ..utils import did_you_mean
 from .waiting import Arrived, Number, Waiting, fetch
 
@@ -75,14 +76,14 @@ class HistoryBuffer:
         self._total_updates = 0
         self._waiting = Waiting(max_length, self._called)
         self._pending = self._waiting.pending
-        self._append(Arrived([float(value) for value in log_history], list(count_history)))
+        self._append([float(value) for value in log_history], list(count_history))
 
     def update(self, log_val: Number | np.number[Any] | Tensor, count: Number = 1) -> None:
         """Append a value.
 
         Args:
-            log_val: A number, or a tensor (or array) with one element. A tensor is detached and not read; of
-                one that has been changed in place, and of a view, a copy is taken. Change no other one
+            log_val: A number, or a tensor (or array) with one element. A tensor on a device is detached and not
+                read; of one that has been changed in place, and of a view, a copy is taken. Change no other one
                 afterwards.
             count: How many samples ``log_val`` is the sum of: a mean is the sum of values by the sum of counts.
 
@@ -91,6 +92,9 @@ class HistoryBuffer:
             TypeError: ``log_val`` or ``count`` is no number.
         """
         value = log_val
+        if isinstance(value, Tensor):
+            number = number_at_hand(value)
+            value = value if number is None else number
         if isinstance(value, Tensor):
             if value.requires_grad:
                 # A leaf is a parameter, which the next update changes.
@@ -107,18 +111,20 @@ class HistoryBuffer:
             if shared:
                 value = value.clone()
         elif type(value) is not float:
-            value = self._number(value)
+            value = float(self._number(value))
         if type(count) is not int:
             count = self._checked_count(count)
+        if count != 1:
+            self._waiting.count_next(count)
         pending = self._pending
-        pending.append((value, count))
+        pending.append(value)
         if len(pending) >= _FOLD:
             self._waiting.fold()
 
     def append(self, value: float) -> None:
         """Append a number whose count is 1: :meth:`update` without the questions what it was given."""
         pending = self._pending
-        pending.append((value, 1))
+        pending.append(value)
         if len(pending) >= _FOLD:
             self._waiting.fold()
 
@@ -260,13 +266,22 @@ class HistoryBuffer:
         if self._waiting:
             read_together([self])
 
-    def _append(self, arrived: Arrived) -> None:
+    def _append_arrived(self, arrived: Arrived) -> None:
+        self._total_sum += arrived.dropped_sum
+        self._total_count += arrived.dropped_count
+        self._total_updates += arrived.dropped_updates
+        self._append(arrived.values, arrived.counts)
+
+    def _append(self, values: Sequence[Number], counts: Sequence[Number]) -> None:
         # One by one, so that the sum does not depend on how often the buffer is read: sum() is more exact than that.
-        (self._total_sum,) = deque(accumulate(arrived.values, initial=self._total_sum + arrived.dropped_sum), maxlen=1)
-        self._total_count += arrived.dropped_count + sum(arrived.counts)
-        self._total_updates += arrived.dropped_updates + len(arrived.values)
-        self._values += arrived.values
-        self._counts += arrived.counts
+        total = self._total_sum
+        for value in values:
+            total += value
+        self._total_sum = total
+        self._total_count += sum(counts)
+        self._total_updates += len(values)
+        self._values += values
+        self._counts += counts
 
     @property
     def _called(self) -> str:
@@ -311,6 +326,11 @@ def _newest(entries: deque[Any], count: int) -> list[Any]:
 
 def read_together(buffers: Iterable[HistoryBuffer]) -> None:
     """Bring all that waits in the buffers to the host, with one transfer from each device."""
-    unread = [buffer for buffer in buffers if buffer._waiting]
+    unread = []
+    for buffer in buffers:
+        if buffer._waiting.has_numbers_only():
+            buffer._append(*buffer._waiting.take_pending())
+        else:
+            unread.append(buffer)
     for buffer, arrived in zip(unread, fetch([buffer._waiting for buffer in unread]), strict=True):
-        buffer._append(arrived)
+        buffer._append_arrived(arrived)

@@ -21,7 +21,7 @@ __all__ = ["Arrived", "Number", "Waiting", "fetch"]
 
 Number = int | float
 _Kind = tuple[torch.device, torch.dtype]
-_NUMBERS = {int, float, bool}
+_NUMBER = {float}
 _kind_of: Callable[[Tensor], _Kind] = attrgetter("device", "dtype")
 _version_of: Callable[[Tensor], int] = attrgetter("_version")
 
@@ -55,7 +55,9 @@ class Waiting:
     """
 
     def __init__(self, max_length: int, name: str) -> None:
-        self.pending: list[tuple[Any, Number]] = []
+        self.pending: list[Any] = []
+        """Values that wait one by one; whoever adds one whose count is not 1 calls :meth:`count_next` before."""
+        self._pending_counts: list[Number] = []  # of the first of these; those of the others are 1
         self._max_length = max_length
         self._name = name
         self._runs: deque[_Run] = deque()
@@ -67,13 +69,30 @@ class Waiting:
     def __len__(self) -> int:
         return len(self.pending) + self._length + self._dropped.dropped_updates
 
+    def count_next(self, count: Number) -> None:
+        """Say what the count of the value is that is added to :attr:`pending` next."""
+        self._pending_counts += [1] * (len(self.pending) - len(self._pending_counts))
+        self._pending_counts.append(count)
+
     def clear(self) -> None:
         """Forget everything."""
         self.pending.clear()
+        self._pending_counts.clear()
         self._runs.clear()
         self._length = 0
         self._dropped = Arrived()
         self._dropped_tensors = {}
+
+    def take_pending(self) -> tuple[list[Any], list[Number]]:
+        """Return the values that wait one by one, with their counts, and forget them."""
+        values, counts = self.pending.copy(), self._pending_counts
+        self._pending_counts = []
+        self.pending.clear()
+        return values, counts + [1] * (len(values) - len(counts))
+
+    def has_numbers_only(self) -> bool:
+        """Whether what waits lies on the host, as numbers."""
+        return not self._runs and not self._dropped.dropped_updates and _NUMBER.issuperset(map(type, self.pending))
 
     def fold(self) -> None:
         """Join what waits one by one into few tensors, without reading it, and drop what is too old."""
@@ -101,7 +120,7 @@ class Waiting:
             arrived.dropped_sum += next(elements[kind])
         for run in self._runs:
             values = run.values if run.kind is None else islice(elements[run.kind], len(run.counts))
-            arrived.values.extend(map(float, values))
+            arrived.values.extend(map(float, values))  # of tensors they may be integers
             arrived.counts.extend(run.counts)
         self.clear()
         return arrived
@@ -110,7 +129,7 @@ class Waiting:
         """Make runs of what waits one by one."""
         if not self.pending:
             return
-        values, counts = map(list, zip(*self.pending, strict=True))
+        values, counts = self.take_pending()
         first = 0
         for kind, length in _runs_of_kinds(values):
             run = _Run(kind, values[first : first + length], counts[first : first + length])
@@ -119,14 +138,13 @@ class Waiting:
                 self._look_for_changes(run.values)
             self._runs.append(run)
         self._length += len(counts)
-        self.pending.clear()
 
     def _drop(self, run: _Run) -> None:
         self._length -= len(run.counts)
         self._dropped.dropped_updates += len(run.counts)
         self._dropped.dropped_count += sum(run.counts)
         if run.kind is None:
-            self._dropped.dropped_sum += sum(map(float, run.values))
+            self._dropped.dropped_sum += sum(run.values)
             return
         device = run.kind[0]
         kind = (device, torch.float32 if device.type == "mps" else torch.float64)  # MPS has no float64
@@ -189,7 +207,7 @@ def _join(tensors: list[Tensor]) -> Tensor:
 def _runs_of_kinds(values: list[Any]) -> list[tuple[_Kind | None, int]]:
     """Return the kinds of successive values, and of how many each; nearly always all are of one kind."""
     types = set(map(type, values))
-    if types <= _NUMBERS:
+    if types == _NUMBER:
         return [(None, len(values))]
     if types == {Tensor}:
         kinds = set(map(_kind_of, values))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from ..device import number_at_hand
 from ..dist import all_reduce
 from . import bare
 from .kept_buffers import KeptBuffers
@@ -36,7 +37,8 @@ class BadNumber:
 class NumberWatch:
     """Notes what a step computes, and tells when asked what of it was not finite.
 
-    Noting is an append of a tensor that stays on its device; :meth:`take` brings all of them to the host at once.
+    What lies on the CPU is looked at right away. A tensor on a device stays there until :meth:`take` brings all of them
+    to the host at once.
 
     Args:
         iteration: The iteration that comes next, from 0.
@@ -48,14 +50,19 @@ class NumberWatch:
     def __init__(self, iteration: int) -> None:
         self.iteration = iteration
         """The iteration that is running, or comes next; whoever runs the steps counts it."""
+        self._found: list[BadNumber] = []
         self._losses: list[torch.Tensor] = []
         self._iterations: list[int] = []
         self._others: list[tuple[torch.Tensor, str, int]] = []
 
     def note_loss(self, loss: torch.Tensor) -> None:
         """Note a loss whose gradients are computed next."""
-        self._losses.append(loss.detach())
-        self._iterations.append(self.iteration)
+        number = number_at_hand(loss)
+        if number is None:
+            self._losses.append(loss.detach())
+            self._iterations.append(self.iteration)
+        elif not isfinite(number):
+            self._found.append(BadNumber(number, "loss", self.iteration))
 
     def step(self, optimizer: Optimizer, norm: torch.Tensor | None, **kwargs: Any) -> None:
         """Note the norm of the gradients, and update the parameters; ``kwargs`` go to the optimizer's step."""
@@ -96,15 +103,15 @@ class NumberWatch:
 
         The host waits for the device here, and reads everything with one transfer from each device.
         """
+        found, self._found = self._found, []
         losses, self._losses = self._losses, []
         iterations, self._iterations = self._iterations, []
         others, self._others = self._others, []
         values = [*losses, *(value for value, _, _ in others)]
         read = _read(values) if values else []
-        if math.isfinite(sum(read)):
-            return []
-        origins = [*(("loss", iteration) for iteration in iterations), *((what, when) for _, what, when in others)]
-        found = [BadNumber(x, *origin) for x, origin in zip(read, origins, strict=True) if not math.isfinite(x)]
+        if not isfinite(sum(read)):
+            origins = [*(("loss", iteration) for iteration in iterations), *((what, when) for _, what, when in others)]
+            found += [BadNumber(x, *origin) for x, origin in zip(read, origins, strict=True) if not isfinite(x)]
         return sorted(found, key=lambda bad: bad.iteration)  # in one iteration the losses come first
 
     def _note(self, value: torch.Tensor, what: str, iteration: int) -> None:

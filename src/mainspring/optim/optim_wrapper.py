@@ -126,7 +126,7 @@ class OptimWrapper:
         self._check_loss(loss)
         if self.watch is not None:
             self.watch.note_loss(loss)
-        loss.backward(**kwargs)  # type: ignore[no-untyped-call]
+        bare.backward(loss, **kwargs)
         self._inner_count += 1
 
     def step(self, **kwargs: Any) -> None:

@@ -171,9 +171,11 @@ class BaseTrainLoop(BaseLoop):
         batches = self.batches(self._pass, done, restored)
         numbered = enumerate(batches, done)
         self.draws_batches = True
+        life = self.runner.life
         try:
             while True:
-                self.runner.heed_signals(BETWEEN)  # now, when the data stand where the run does
+                if life.signals.noted:
+                    life.heed_signals(BETWEEN)  # now, when the data stand where the run does
                 drawn = next(numbered, None)
                 if drawn is None:
                     break

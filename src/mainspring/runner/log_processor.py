@@ -97,6 +97,7 @@ class LogProcessor:
         self.num_digits = num_digits
         self.log_with_hierarchy = log_with_hierarchy
         self._statistics = _statistics(custom_cfg, by_epoch)
+        self._averaged: dict[str, bool] = {}  # by name, whether the pattern matches
 
     def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str) -> tuple[dict[str, Any], str]:
         """Return the record and the line that belong to an iteration.
@@ -165,7 +166,7 @@ class LogProcessor:
         for name, history in histories.items():
             if after_epoch and name in ("time", "data_time"):
                 scalars[name] = history.mean(max(batches, 1))
-            elif not after_epoch and self._mean_pattern.search(name):
+            elif not after_epoch and self._is_averaged(name):
                 scalars[name] = history.mean(self.window_size)
             else:
                 scalars[name] = history.current()
@@ -174,6 +175,12 @@ class LogProcessor:
                 history = histories[statistic.source]
                 scalars[statistic.name] = statistic.of(history, runner.iter + 1, batches)
         return scalars
+
+    def _is_averaged(self, name: str) -> bool:
+        found = self._averaged.get(name)
+        if found is None:
+            found = self._averaged[name] = self._mean_pattern.search(name) is not None
+        return found
 
     def _named(self, values: dict[str, Any], mode: str) -> dict[str, Any]:
         return {f"{mode}/{name}": value for name, value in values.items()} if self.log_with_hierarchy else dict(values)

@@ -189,7 +189,8 @@ class Runner(RunFacts):
         self._hooks = build.build_hooks(default_hooks, custom_hooks, self.by_epoch)
         if self.running_streams:
             self._hooks.register(RunningStreamsHook())
-        self._life = Life(self, self._hooks)
+        self.life = Life(self, self._hooks)
+        """What is around the loops; it knows of signals."""
         self.checkpoint_writer = CheckpointWriter()
         """Writes checkpoints while training goes on."""
 
@@ -348,7 +349,7 @@ class Runner(RunFacts):
                 finally:
                     self.is_training = False
 
-        return self._life.run(run, training=True)
+        return self.life.run(run, training=True)
 
     def _go_back(self, loop: BaseTrainLoop, found: RollBack) -> None:
         """Bring the run to the last checkpoint, and let it leave out what was bad."""
@@ -370,7 +371,7 @@ class Runner(RunFacts):
         """
         loop = _of(self.val_loop, "val")
         _require_step(self.model, "val_step", "validate")
-        return self._life.run(loop.run)
+        return self.life.run(loop.run)
 
     def test(self) -> dict[str, float]:
         """Test, and return the metrics by name.
@@ -380,7 +381,7 @@ class Runner(RunFacts):
         """
         loop = _of(self.test_loop, "test")
         _require_step(self.model, "test_step", "test")
-        return self._life.run(loop.run)
+        return self.life.run(loop.run)
 
     def register_hook(self, hook: Hook | Cfg, priority: int | str | None = None) -> None:
         """Add a hook, behind those of the same priority.
@@ -393,13 +394,9 @@ class Runner(RunFacts):
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call the hooks that act at a stage."""
-        if self._life.signals.noted:
-            self._life.heed_signals(fn_name)
+        if self.life.signals.noted:
+            self.life.heed_signals(fn_name)
         self._hooks.call(fn_name, self, **kwargs)
-
-    def heed_signals(self, stage: str) -> None:
-        """Stop the run, or save, if a signal has asked for it and the stage is one at which that can be done."""
-        self._life.heed_signals(stage)
 
     # Checkpoints.
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ScalarsFile", "read_scalars"]
 
 _NOT_FINITE = ("nan", "inf", "-inf")
+_encode = json.JSONEncoder(allow_nan=False).encode  # json.dumps would make an encoder for each record
 
 
 class ScalarsFile:
@@ -53,7 +54,7 @@ class ScalarsFile:
             OSError: It cannot be written; what is cut of it, the next one removes.
         """
         plain = {str(key): _jsonable(value, str(key)) for key, value in record.items()}
-        line = json.dumps(plain, allow_nan=False) + "\n"
+        line = _encode(plain) + "\n"
         with explaining("The scalars cannot be written", self.path):
             if self._file is None:
                 self._file = self._open()
@@ -170,7 +171,7 @@ def _is_not_finite(value: Any) -> bool:
 
 
 def _jsonable(value: Any, key: str) -> Any:
-    if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
+    if not isinstance(value, float) and isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
         value = value.tolist()
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(float(value))
