@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
+import threading
 import zipfile
 
 import pytest
@@ -19,6 +21,7 @@ from mainspring.checkpoint import (
     save_checkpoint,
     to_plain,
     verify_checkpoint,
+    verifying,
     write_plain,
 )
 from mainspring.checkpoint.digest import SealedFile, read_ending
@@ -30,6 +33,13 @@ CHECKPOINT = {
     "meta": {"name": "a run"},
 }
 COMMENT = rb"mainspring checkpoint, iter 250, epoch 3, sha256 [0-9a-f]{64}"
+
+
+@pytest.fixture(autouse=True, params=["before", "meanwhile"])
+def when_the_digest_is_computed(request, monkeypatch):
+    """Of a long file it is computed while the file is read; here also of short ones."""
+    if request.param == "meanwhile":
+        monkeypatch.setattr(verifying, "_LONG", 0)
 
 
 @pytest.fixture
@@ -67,6 +77,29 @@ def test_every_bit_of_the_end_counts(file):
         file.write_bytes(flipped)
         with pytest.raises(CheckpointError):
             read_checkpoint(file)
+
+
+def test_what_is_read_of_a_damaged_file_is_dropped(file):
+    for data in damaged(file.read_bytes(), seed=1):
+        file.write_bytes(data)
+        with pytest.raises(CheckpointError, match=r"epoch_2\.pth' is damaged: .*Use an older checkpoint\."):
+            read_checkpoint(file)
+
+
+def test_an_error_of_the_disk_is_no_damage(file, monkeypatch):
+    def broken(*args):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(verifying, "_LONG", 0)
+    monkeypatch.setattr(os, "preadv", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        read_checkpoint(file)
+
+
+def test_a_thread_that_is_left_ends(file):
+    with file.open("rb") as opened, pytest.raises(KeyboardInterrupt), verifying.checked(opened, "name"):
+        raise KeyboardInterrupt
+    assert not [one for one in threading.enumerate() if one.name == "checkpoint digest"]
 
 
 @pytest.mark.parametrize("added", [b"\0", b"x" * 100, b"PK\x05\x06" + bytes(18)])

@@ -16,14 +16,16 @@ import hashlib
 import os
 import re
 import sys
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, Self
 
 __all__ = [
     "END_RECORD",
     "LONGEST_ENDING",
+    "Digesting",
     "Ending",
     "Position",
     "SealedFile",
@@ -176,3 +178,52 @@ def digest_is_right(file: IO[bytes], ending: Ending) -> bool:
         digest.update(chunk)
         left -= len(chunk)
     return digest.hexdigest() == ending.digest
+
+
+class Digesting(threading.Thread):
+    """Does in a thread what :func:`digest_is_right` does, while others read the same file; a context manager.
+
+    Where it is left before the end, the thread stops soon.
+
+    Args:
+        file: A sealed file. Its position is left alone.
+        ending: What its end says.
+    """
+
+    def __init__(self, file: IO[bytes], ending: Ending) -> None:
+        super().__init__(name="checkpoint digest", daemon=True)
+        self._file = file.fileno()
+        self._size = os.fstat(self._file).st_size - _DIGITS
+        self._expected = ending.digest
+        self._stopped = False
+        self._found: str | OSError = ""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stopped = True
+        self.join()
+
+    def run(self) -> None:
+        """Read the file."""
+        digest, done = hashlib.sha256(), 0
+        buffer = memoryview(bytearray(min(_CHUNK, max(self._size, 0))))
+        try:
+            while done < self._size and not self._stopped:
+                count = os.preadv(self._file, [buffer[: self._size - done]], done)
+                if not count:
+                    break
+                digest.update(buffer[:count])
+                done += count
+            self._found = digest.hexdigest()
+        except OSError as error:
+            self._found = error
+
+    def is_right(self) -> bool:
+        """Wait for the end, and tell whether the digest is right."""
+        self.join()
+        if isinstance(self._found, OSError):
+            raise self._found
+        return self._found == self._expected

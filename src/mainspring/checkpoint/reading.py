@@ -16,7 +16,7 @@ from ..logging import print_log
 from ..utils import from_plain
 from .errors import CheckpointError
 from .stand_ins import STAND_INS, without_stand_ins
-from .verifying import check_file, open_checkpoint
+from .verifying import checked, open_checkpoint
 from .weights_file import is_weights_file, read_weights
 
 __all__ = ["CheckpointLoader", "MapLocation", "read_checkpoint"]
@@ -93,21 +93,22 @@ def _read(path: Path, name: str, map_location: MapLocation, trust: bool) -> Any:
     with open_checkpoint(path, name) as file:
         if is_weights_file(name):
             return read_weights(path, name, map_location)
-        check_file(file, name, trust=trust)
-        try:
-            # Empty bytes are pickled by their class, which torch left out. Sparse tensors are believed unless checked.
-            with (
-                torch.serialization.safe_globals([(bytes, "builtins.bytes"), *STAND_INS]),
-                torch.sparse.check_sparse_tensor_invariants(),  # type: ignore[no-untyped-call]
-            ):
-                content = torch.load(path, map_location=map_location, weights_only=not trust)
-            content = from_plain(without_stand_ins(content))
-        except OSError:
-            raise
-        except Exception as error:  # of any kind, from all that torch calls
-            raise CheckpointError(
-                f"{name!r} cannot be read as a checkpoint: {type(error).__name__}: {error}."
-            ) from error
+        with checked(file, name, trust=trust):
+            try:
+                # Empty bytes are pickled by their class, which torch left out. Sparse tensors are believed unless
+                # checked.
+                with (
+                    torch.serialization.safe_globals([(bytes, "builtins.bytes"), *STAND_INS]),
+                    torch.sparse.check_sparse_tensor_invariants(),  # type: ignore[no-untyped-call]
+                ):
+                    content = torch.load(path, map_location=map_location, weights_only=not trust)
+                content = from_plain(without_stand_ins(content))
+            except OSError:
+                raise
+            except Exception as error:  # of any kind, from all that torch calls
+                raise CheckpointError(
+                    f"{name!r} cannot be read as a checkpoint: {type(error).__name__}: {error}."
+                ) from error
         if not os.path.samestat(os.fstat(file.fileno()), path.stat()):  # torch has read another than was checked
             raise CheckpointError(f"{name!r} was replaced while it was read. Read it again.")
         return content

@@ -14,16 +14,18 @@ from ..fileio import get_local_path
 from ..logging import print_log
 from ..utils import nearest
 from .archive import Entry, read_archive, wrong_checksum
-from .digest import digest_is_right, read_ending
+from .digest import Digesting, Ending, digest_is_right, read_ending
 from .errors import CheckpointError, UnknownNameError
 from .weights_file import check_weights, is_weights_file
 
 if TYPE_CHECKING:
     from .claims import Storage
 
-__all__ = ["check_file", "open_checkpoint", "verify_checkpoint"]
+__all__ = ["checked", "open_checkpoint", "verify_checkpoint"]
 
 _ARCHIVE, _PICKLE = b"PK\x03\x04", b"\x80"
+_LONG = 32 * 2**20
+"""Bytes from which on the digest of a file is computed beside its reading."""
 
 _told: set[str] = set()
 """Files of which the log says already that they have no digest."""
@@ -57,7 +59,8 @@ def verify_checkpoint(path: str | os.PathLike[str]) -> None:
         if is_weights_file(name):
             check_weights(Path(local), name)
         else:
-            check_file(file, name)
+            with checked(file, name):
+                pass
 
 
 @contextmanager
@@ -71,19 +74,50 @@ def open_checkpoint(path: Path, name: str) -> Iterator[IO[bytes]]:
         yield file
 
 
-def check_file(file: IO[bytes], name: str, *, trust: bool = False) -> None:
-    """Check an open checkpoint file; ``name`` is what messages call it, ``trust`` allows objects of any class."""
+@contextmanager
+def checked(file: IO[bytes], name: str, *, trust: bool = False) -> Iterator[None]:
+    """Check an open checkpoint file, in part while it is read in the context.
+
+    The digest of a long file is computed meanwhile, in a thread. What the context has read is good if it ends without
+    an error; until then it may be damaged, so with ``trust`` all is checked before.
+
+    Args:
+        file: The file.
+        name: What messages call it.
+        trust: Allow objects of any class.
+    """
+    ending = read_ending(file)
+    if ending.kind != "sealed":
+        _check_form(file, name, ending, trust)
+        yield
+    elif trust or ending.end_record < _LONG or not hasattr(os, "preadv"):
+        if not digest_is_right(file, ending):
+            raise _changed(name)
+        _check_form(file, name, ending, trust)
+        yield
+    else:
+        with Digesting(file, ending) as digest:
+            try:
+                _check_form(file, name, ending, trust)
+                yield
+            except Exception as error:
+                if not digest.is_right():
+                    raise _changed(name) from error
+                raise
+            if not digest.is_right():
+                raise _changed(name)
+
+
+def _check_form(file: IO[bytes], name: str, ending: Ending, trust: bool) -> None:
+    """Check all but the digest."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     first = file.read(4)
-    ending = read_ending(file)
-    if ending.kind == "sealed":
-        if not digest_is_right(file, ending):
-            raise _damaged(name, "its SHA-256 digest is wrong, so bytes were changed after it was written")
-    elif not first or (first == _ARCHIVE and ending.kind == "other"):
-        raise _damaged(name, "it is cut short, its end is missing")
-    elif first != _ARCHIVE and not first.startswith(_PICKLE):  # as files began before torch 1.6
-        raise _damaged(name, f"it begins with {first!r}, so torch.save did not write it")
+    if ending.kind != "sealed":
+        if not first or (first == _ARCHIVE and ending.kind == "other"):
+            raise _damaged(name, "it is cut short, its end is missing")
+        if first != _ARCHIVE and not first.startswith(_PICKLE):  # as files began before torch 1.6
+            raise _damaged(name, f"it begins with {first!r}, so torch.save did not write it")
     if first == _ARCHIVE:
         entries = _entries(file, name, ending.end_record)
         wrong = None if ending.kind == "sealed" else wrong_checksum(file, entries.values())
@@ -152,6 +186,10 @@ def _refusal(name: str) -> Iterator[None]:
         ) from error
     except ValueError as error:
         raise CheckpointError(f"{name!r} cannot be read as a checkpoint: {error}.") from error
+
+
+def _changed(name: str) -> CheckpointError:
+    return _damaged(name, "its SHA-256 digest is wrong, so bytes were changed after it was written")
 
 
 def _damaged(name: str, reason: str) -> CheckpointError:
