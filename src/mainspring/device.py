@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -55,15 +55,14 @@ def may_run_ahead(device: torch.device) -> bool:
     return device.type != "cpu"
 
 
-def number_at_hand(scalar: torch.Tensor) -> int | float | None:
+def number_at_hand(scalar: torch.Tensor) -> float | None:
     """Return the value of a tensor without dimensions on the CPU, where reading waits for nothing; of others None.
 
     There, to keep the number takes a third of the time that it takes to keep the tensor.
     """
     if not scalar.is_cpu or scalar.dim() != 0:
         return None
-    number: int | float = scalar.tolist()  # item() would warn of the gradient
-    return number
+    return cast(float, scalar.tolist())  # item() would warn of the gradient
 
 
 def autocast(device: torch.device, enabled: bool) -> AbstractContextManager[Any]:
