@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..utils import RegisteredName
 from .errors import RegistryError
 from .hints import explain_miss, explain_missing_type
 
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
     from .registry import Registry
 
 __all__ = ["describe", "find", "merge_args", "pop_type"]
+
+_OF_DATA = (
+    " The name comes from a configuration in YAML or JSON, for which nothing is imported: such a file names only what"
+    " is registered already. Import the module before, or read it with Config.fromfile(..., trust=True) if you trust"
+    " who wrote it."
+)
 
 
 def merge_args(cfg: Mapping[str, Any], default_args: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -37,7 +44,8 @@ def find(target: Any, registry: Registry) -> Callable[..., Any]:
     if isinstance(target, str):
         found = registry.get(target)
         if found is None:
-            raise RegistryError(explain_miss(registry, target))
+            refused = _OF_DATA if isinstance(target, RegisteredName) else ""
+            raise RegistryError(f"{explain_miss(registry, target)}{refused}")
         return found
     if callable(target):
         return target  # type: ignore[no-any-return]

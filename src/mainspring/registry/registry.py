@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, TypeVar, overload
 
+from ..utils import RegisteredName
 from .construct import construct
 from .default_scope import DefaultScope, canonical_scope
 from .errors import RegistryError, describe_source
@@ -181,7 +182,8 @@ class Registry:
 
         Args:
             key: A name (looked for here, then in the parents), a name with a scope (looked for in the
-                registry of that scope, anywhere in the tree), or the dotted path of something to import.
+                registry of that scope, anywhere in the tree), or the dotted path of something to import. For a
+                :class:`~mainspring.utils.RegisteredName` nothing is imported.
 
         Raises:
             ImportError: One of the ``locations``, or the module of a dotted path, fails while it is imported.
@@ -189,7 +191,7 @@ class Registry:
         if not isinstance(key, str):
             raise TypeError(f"The key of a registry is a string, got {key!r} ({type(key).__name__}).")
         found = self._find(key)
-        return self._import(key) if found is None else found
+        return self._import(key) if found is None and not isinstance(key, RegisteredName) else found
 
     def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
         """Build what ``cfg`` describes, by :attr:`build_func`."""
@@ -243,6 +245,8 @@ class Registry:
         scope, name = self.split_scope_key(key)
         if scope is None:
             return None
+        if isinstance(key, RegisteredName):
+            scope, name = RegisteredName(scope), RegisteredName(name)
         scoped = self._registry_of(scope)
         if scoped is self and "." not in name:  # its own scope, by name: the parents do not count
             return self._module_dict.get(name)
@@ -250,7 +254,7 @@ class Registry:
 
     def _registry_of(self, scope: str) -> Registry | None:
         found = self._search_tree(scope)
-        if found is None and scope.isidentifier():
+        if found is None and scope.isidentifier() and not isinstance(scope, RegisteredName):
             import_if_there(f"{canonical_scope(scope)}.registry")  # where a project makes its registries
             found = self._search_tree(scope)
         return found

@@ -6,18 +6,19 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import torch
-
 __all__ = ["describe"]
 
 
 def describe(value: Any) -> str:
     """Say in a few words what a value is, without reading tensors.
 
+    >>> import torch
     >>> describe((torch.zeros(2, 3), ["a", "b"]))
     "a tuple of (a float32 tensor of shape (2, 3), a list of 2 (first 'a'))"
     """
+    import numpy as np  # here, so that whoever only reads a configuration does without them
+    import torch
+
     if isinstance(value, (torch.Tensor, np.ndarray)):
         kind = "tensor" if isinstance(value, torch.Tensor) else "array"
         dtype = str(value.dtype).removeprefix("torch.")

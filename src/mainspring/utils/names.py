@@ -5,7 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["did_you_mean", "nearest"]
+__all__ = ["RegisteredName", "did_you_mean", "nearest"]
+
+
+class RegisteredName(str):
+    """A name from a file that is data and no code: a registry looks it up, but imports nothing for it."""
+
+    __slots__ = ()
 
 
 def nearest(name: str, candidates: Iterable[str], count: int = 1, cutoff: float = 0.6) -> list[str]:
