@@ -80,7 +80,7 @@ options = st.fixed_dictionaries(
 
 class TestAsTorch:
     @given(given_options=options, metrics=st.lists(scores, max_size=25))
-    @settings(max_examples=150)
+    @settings(max_examples=1000)
     def test_of_any_metrics_and_settings(self, given_options, metrics):
         ours, theirs = sgd(*LRS), sgd(*LRS)
         scheduler = ReduceOnPlateauLR(ours, **given_options)
@@ -496,6 +496,7 @@ def test_names_and_arguments(kind):
         "last_step": -1,
         "by_epoch": True,
         "verbose": False,
+        "unit": None,
     }
 
 

@@ -9,13 +9,16 @@ import torch
 from mainspring.optim import scheduler as schedulers
 from mainspring.optim.scheduler import (
     INF,
+    WSDLR,
     ConstantLR,
     CosineAnnealingLR,
+    CosineRestartLR,
     ExponentialLR,
     LinearLR,
     LinearMomentum,
     LinearParamScheduler,
     MultiStepLR,
+    OneCycleLR,
     PolyLR,
     StepLR,
 )
@@ -29,8 +32,24 @@ FORMULAS = {
     "Step": {"step_size": inspect.Parameter.empty, "gamma": 0.1},
     "Exponential": {"gamma": inspect.Parameter.empty},
     "Poly": {"eta_min": 0, "power": 1.0},
+    "CosineRestart": {
+        "periods": inspect.Parameter.empty,
+        "restart_weights": (1,),
+        "eta_min": None,
+        "eta_min_ratio": None,
+    },
+    "OneCycle": {
+        "eta_max": 0,
+        "total_steps": None,
+        "pct_start": 0.3,
+        "anneal_strategy": "cos",
+        "div_factor": 25.0,
+        "final_div_factor": 1e4,
+        "three_phase": False,
+    },
+    "WSD": {"warmup": 0, "decay": None, "shape": "1-sqrt", "end_factor": 0.0},
 }
-COMMON = {"begin": 0, "end": INF, "last_step": -1, "by_epoch": True, "verbose": False}
+COMMON = {"begin": 0, "end": INF, "last_step": -1, "by_epoch": True, "verbose": False, "unit": None}
 
 
 def sgd(**options):
@@ -95,6 +114,29 @@ def test_a_misspelt_key_names_the_right_one():
         (lambda: StepLR(sgd(), 0), ValueError, "StepLR.step_size must be at least 1, but it is 0"),
         (lambda: ExponentialLR(sgd(), "0.9"), TypeError, "ExponentialLR.gamma must be a number"),
         (lambda: PolyLR(sgd(), power=-1), ValueError, "PolyLR.power must be a finite number of at least 0"),
+        (lambda: CosineRestartLR(sgd(), [3]), ValueError, "takes either eta_min or eta_min_ratio.*write eta_min=0"),
+        (lambda: CosineRestartLR(sgd(), [3], eta_min=0, eta_min_ratio=0.1), ValueError, "eta_min_ratio is 0.1"),
+        (lambda: CosineRestartLR(sgd(), [], eta_min=0), ValueError, "periods must name the length of a period"),
+        (lambda: CosineRestartLR(sgd(), 3, eta_min=0), TypeError, "CosineRestartLR.periods"),
+        (lambda: CosineRestartLR(sgd(), [3, 1.5], eta_min=0), ValueError, r"periods\[1\] must be a whole number"),
+        (
+            lambda: CosineRestartLR(sgd(), [3, 4, 5], [1, 0.5], eta_min=0),
+            ValueError,
+            "restart_weights has 2 weights, but there are 3 periods",
+        ),
+        (lambda: OneCycleLR(sgd(), 1.0, 0), ValueError, "OneCycleLR.total_steps must be at least 1, but it is 0"),
+        (lambda: OneCycleLR(sgd(), 1.0, 9, pct_start=2), ValueError, "pct_start must be between 0 and 1"),
+        (lambda: OneCycleLR(sgd(), 1.0, 9, anneal_strategy="cosine"), ValueError, "must be 'cos' or 'linear'"),
+        (lambda: OneCycleLR(sgd(), 1.0, 9, div_factor=0), ValueError, "neither may be 0"),
+        (lambda: WSDLR(sgd(), 3, 8, end=10), ValueError, "warmup is 3 and decay is 8, together more than the 10 steps"),
+        (
+            lambda: WSDLR(sgd(), shape="sqrt"),
+            ValueError,
+            "shape must be 'linear', 'cosine', '1-sqrt', but it is 'sqrt'",
+        ),
+        (lambda: WSDLR(sgd(), end_factor=2), ValueError, "end_factor must be between 0 and 1"),
+        (lambda: StepLR(sgd(), 2, unit="updates"), ValueError, "unit must be 'epoch', 'iter', 'update' or None"),
+        (lambda: StepLR(sgd(), 2, by_epoch=False, unit="epoch"), ValueError, "unit is 'epoch', but by_epoch is False"),
         (lambda: LinearLR([sgd()]), TypeError, "LinearLR.optimizer must be an optimizer or an OptimWrapper"),
         (lambda: LinearParamScheduler(sgd(), 3), TypeError, "LinearParamScheduler.param_name must be a string"),
         (

@@ -9,12 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainspring.optim.scheduler import (
+    WSDLR,
     ConstantLR,
     CosineAnnealingLR,
+    CosineRestartLR,
     ExponentialLR,
     ExponentialMomentum,
     LinearLR,
     MultiStepLR,
+    OneCycleLR,
     PolyLR,
     StepLR,
 )
@@ -28,6 +31,9 @@ MAKES = [
     lambda o, begin=0, **more: StepLR(o, 3, gamma=0.7, begin=begin, **more),
     lambda o, begin=0, **more: ExponentialLR(o, gamma=0.93, begin=begin, end=begin + 9, **more),
     lambda o, begin=0, **more: PolyLR(o, 0.003, 0.9, begin=begin, end=begin + 11, **more),
+    lambda o, begin=0, **more: CosineRestartLR(o, [3, 2, 4], [1, 0.7, 0.3], eta_min=0.007, begin=begin, **more),
+    lambda o, begin=0, **more: OneCycleLR(o, 0.7, 11, three_phase=True, begin=begin, **more),
+    lambda o, begin=0, **more: WSDLR(o, 2, 5, begin=begin, end=begin + 12, unit="update", **more),
 ]
 
 
@@ -126,6 +132,12 @@ class TestTheConfigWins:
             ):
                 assert on == straight
 
+    def test_the_end_of_warm_up_stay_decay(self):
+        for on, straight in longer(
+            lambda o: [WSDLR(o, 2, 4, end=12)], lambda o: [WSDLR(o, 2, 4, shape="linear", end=20)], done=8
+        ):
+            assert on == straight
+
     def test_the_learning_rate(self):
         for on, straight in longer(
             lambda o: [ExponentialLR(o, gamma=0.9)], lambda o: [ExponentialLR(o, gamma=0.9)], done=4, lr=0.7
@@ -168,6 +180,27 @@ class TestOtherStates:
         assert (scheduler.last_step, scheduler.end, scheduler.start_factor) == (5, 12, 0.5)
         assert lrs(optimizer) == pytest.approx([0.5 + 0.5 * 5 / 9, 3 * (0.5 + 0.5 * 5 / 9)])
 
+    @pytest.mark.parametrize(
+        ("make", "expected"),
+        [
+            (lambda o: CosineRestartLR(o, [3, 4], [1, 0.5], eta_min=0.1), [0.441421, 0.3, 0.158579, 0.158579]),
+            (lambda o: OneCycleLR(o, 1.0, 10), [0.811746, 0.611262, 0.388742, 0.188258]),
+            (lambda o: WSDLR(o, 1, 4, "linear", end=8), [1.0, 0.75, 0.5, 0.25]),
+        ],
+    )
+    def test_those_that_go_on_from_mmengine_s_or_in_its_stead(self, make, expected):
+        optimizer = sgd(1.0)
+        optimizer.param_groups[0].update(lr=0.3, initial_lr=0.04)  # as OneCycleLR of MMEngine leaves them
+        fresh = sgd(1.0)
+        scheduler = make(fresh)
+        fresh.load_state_dict(optimizer.state_dict())
+        scheduler.load_state_dict({**FOREIGN, "begin": 0, "last_step": 4, "_global_step": 4, "base_values": [0.04]})
+        seen = []
+        for _ in expected:
+            seen.append(lrs(fresh)[0])
+            scheduler.step()
+        assert seen == pytest.approx(expected, abs=1e-6)
+
     def test_mmengine_s_before_begin(self):
         scheduler = LinearLR(sgd(), begin=2, end=5)
         scheduler.load_state_dict({**FOREIGN, "_global_step": 0, "last_step": -1})
@@ -190,6 +223,11 @@ class TestOtherStates:
         scheduler = StepLR(sgd(), 2, by_epoch=False)
         with pytest.raises(ValueError, match=r"counts epochs, but this StepLR counts iterations.*Set by_epoch=True"):
             scheduler.load_state_dict(saved)
+        updates = StepLR(sgd(), 2, unit="update")
+        with pytest.raises(ValueError, match=r"counts iterations, but this StepLR counts updates.*Set by_epoch=False"):
+            updates.load_state_dict(scheduler.state_dict())
+        with pytest.raises(ValueError, match=r"counts updates, but this StepLR counts iterations.*Set unit='update'"):
+            scheduler.load_state_dict(updates.state_dict())
 
 
 class TestLastStep:

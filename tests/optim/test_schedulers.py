@@ -1,4 +1,4 @@
-"""What the schedules write into an optimizer, step by step."""
+"""What the schedules write into an optimizer, step by step; ``test_scheduler_twins.py`` compares with torch's."""
 
 import copy
 import gc
@@ -9,15 +9,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.optim import lr_scheduler as twins
 
 from mainspring.logging import MMLogger
 from mainspring.optim import OptimWrapper
 from mainspring.optim.scheduler import (
+    WSDLR,
     ConstantLR,
     ConstantMomentum,
     ConstantParamScheduler,
     CosineAnnealingLR,
+    CosineRestartLR,
     ExponentialLR,
     ExponentialMomentum,
     LinearLR,
@@ -25,6 +26,8 @@ from mainspring.optim.scheduler import (
     LinearParamScheduler,
     MultiStepLR,
     MultiStepParamScheduler,
+    OneCycleLR,
+    OneCycleParamScheduler,
     PolyLR,
     StepLR,
 )
@@ -53,110 +56,6 @@ def run(optimizer, schedulers, steps, name="lr"):
     return trace
 
 
-def assert_as_torch(make_ours, make_twin, steps):
-    ours, theirs = sgd(0.1, 0.3), sgd(0.1, 0.3)
-    scheduler, twin = make_ours(ours), make_twin(theirs)
-    for step in range(steps):
-        assert values_of(ours) == pytest.approx(values_of(theirs), rel=1e-9, abs=1e-12), f"at step {step}"
-        assert scheduler.get_last_value() == values_of(ours)
-        scheduler.step()
-        theirs.step()
-        twin.step()
-
-
-lengths = st.integers(1, 30)
-factors = st.floats(0.01, 1)
-
-
-class TestAsTorch:
-    """torch counts the steps of a range from 0 to ``total_iters``, both included: ours is one longer."""
-
-    @given(factor=factors, length=lengths)
-    @settings(max_examples=25, deadline=None)
-    def test_constant(self, factor, length):
-        assert_as_torch(
-            lambda o: ConstantLR(o, factor=factor, end=length + 1),
-            lambda o: twins.ConstantLR(o, factor=factor, total_iters=length),
-            steps=length + 4,
-        )
-
-    @given(start=factors, stop=factors, length=lengths)
-    @settings(max_examples=25, deadline=None)
-    def test_linear(self, start, stop, length):
-        assert_as_torch(
-            lambda o: LinearLR(o, start_factor=start, end_factor=stop, end=length + 1),
-            lambda o: twins.LinearLR(o, start_factor=start, end_factor=stop, total_iters=length),
-            steps=length + 4,
-        )
-
-    @given(length=lengths, eta_min=st.floats(0, 0.05))
-    @settings(max_examples=25, deadline=None)
-    def test_cosine_down_up_and_down_again(self, length, eta_min):
-        assert_as_torch(
-            lambda o: CosineAnnealingLR(o, T_max=length, eta_min=eta_min),
-            lambda o: twins.CosineAnnealingLR(o, T_max=length, eta_min=eta_min),
-            steps=3 * length,
-        )
-
-    @given(milestones=st.lists(st.integers(0, 20), max_size=5), gamma=factors)
-    @settings(max_examples=25, deadline=None)
-    def test_multi_step(self, milestones, gamma):
-        assert_as_torch(
-            lambda o: MultiStepLR(o, milestones=sorted(milestones), gamma=gamma),
-            # torch passes over a milestone at step 0 when it is made.
-            lambda o: twins.LambdaLR(o, lambda step: gamma ** sum(m <= step for m in milestones)),
-            steps=24,
-        )
-
-    @given(size=st.integers(1, 9), gamma=factors)
-    @settings(max_examples=25, deadline=None)
-    def test_step(self, size, gamma):
-        assert_as_torch(
-            lambda o: StepLR(o, step_size=size, gamma=gamma),
-            lambda o: twins.StepLR(o, step_size=size, gamma=gamma),
-            steps=30,
-        )
-
-    @given(gamma=st.floats(0.5, 1.1))
-    @settings(max_examples=15, deadline=None)
-    def test_exponential(self, gamma):
-        assert_as_torch(
-            lambda o: ExponentialLR(o, gamma=gamma), lambda o: twins.ExponentialLR(o, gamma=gamma), steps=30
-        )
-
-    @given(length=lengths, power=st.floats(0.2, 3))
-    @settings(max_examples=25, deadline=None)
-    def test_poly(self, length, power):
-        assert_as_torch(
-            lambda o: PolyLR(o, power=power, end=length + 1),
-            lambda o: twins.PolynomialLR(o, total_iters=length, power=power),
-            steps=length + 4,
-        )
-
-    @given(warm=st.integers(2, 10), rest=st.integers(1, 20))
-    @settings(max_examples=20, deadline=None)
-    def test_warm_up_then_cosine(self, warm, rest):
-        ours, theirs = sgd(0.1, 0.3), sgd(0.1, 0.3)
-        mine = [
-            LinearLR(ours, start_factor=0.1, end=warm + 1),
-            CosineAnnealingLR(ours, begin=warm, end=warm + rest + 1, T_max=rest, eta_min=0.01),
-        ]
-        twin = twins.SequentialLR(
-            theirs,
-            [
-                twins.LinearLR(theirs, start_factor=0.1, total_iters=warm),
-                twins.CosineAnnealingLR(theirs, T_max=rest, eta_min=0.01),
-            ],
-            milestones=[warm],
-        )
-        for _ in range(warm + rest + 1):
-            assert values_of(ours) == pytest.approx(values_of(theirs), rel=1e-9, abs=1e-12)
-            for scheduler in mine:
-                scheduler.step()
-            theirs.step()
-            twin.step()
-
-
 class TestCounting:
     def test_before_the_range_nothing_and_after_it_the_last_value(self):
         optimizer = sgd(1.0)
@@ -174,6 +73,10 @@ class TestCounting:
     def test_milestones_are_counted_from_begin(self):
         optimizer = sgd(1.0)
         assert run(optimizer, [MultiStepLR(optimizer, [2], begin=3, gamma=0.5)], 7) == [1, 1, 1, 1, 1, 0.5, 0.5]
+
+    def test_a_milestone_at_the_first_step(self):
+        optimizer = sgd(1.0)
+        assert run(optimizer, [MultiStepLR(optimizer, [0, 2, 2], gamma=0.5)], 4) == [0.5, 0.5, 0.125, 0.125]
 
     def test_a_range_of_one_step_keeps_the_start(self):
         for make in (ConstantLR, LinearLR):
@@ -205,6 +108,106 @@ class TestCounting:
     def test_a_factor_of_zero_comes_back(self):
         optimizer = sgd(1.0)
         assert run(optimizer, [ConstantLR(optimizer, 0, end=3)], 4) == [0, 0, 1, 1]
+
+
+class TestCycles:
+    """The expected values are those that MMEngine 0.10.7 gave for the same arguments, unless a name says otherwise."""
+
+    def test_restarts(self):
+        optimizer = sgd(1.0)
+        trace = run(optimizer, [CosineRestartLR(optimizer, [3, 4], [1, 0.5], eta_min=0.1)], 9)
+        expected = [1.0, 0.775, 0.325, 0.5, 0.441421, 0.3, 0.158579, 0.158579, 0.158579]
+        assert trace == pytest.approx(expected, abs=1e-6)
+
+    def test_restarts_within_a_range(self):
+        optimizer = sgd(1.0)
+        trace = run(optimizer, [CosineRestartLR(optimizer, [3, 4], [1, 0.5], eta_min=0.1, begin=2, end=7)], 9)
+        expected = [1.0, 1.0, 1.0, 0.775, 0.325, 0.5, 0.441421, 0.441421, 0.441421]
+        assert trace == pytest.approx(expected, abs=1e-6)
+
+    def test_restarts_with_an_empty_period_and_a_bottom_by_ratio(self):
+        optimizer = sgd(0.1)
+        assert run(optimizer, [CosineRestartLR(optimizer, [0, 3], [1, 1], eta_min=0)], 5) == pytest.approx(
+            [0.1, 0.075, 0.025, 0.025, 0.025]
+        )
+        optimizer = sgd(1.0)
+        assert run(optimizer, [CosineRestartLR(optimizer, [3], eta_min_ratio=0.2)], 4) == pytest.approx(
+            [1, 0.8, 0.4, 0.4]
+        )
+
+    def test_restarts_after_a_warm_up(self):
+        optimizer = sgd(0.1)
+        schedulers = [
+            LinearLR(optimizer, 0.1, end=3),
+            CosineRestartLR(optimizer, [2, 3], [1, 0.5], eta_min=0, begin=3),
+        ]
+        expected = [0.01, 0.055, 0.1, 0.1, 0.05, 0.05, 0.0375, 0.0125, 0.0125]
+        assert run(optimizer, schedulers, 9) == pytest.approx(expected, abs=1e-6)
+
+    def test_one_cycle_in_three_phases(self):
+        optimizer = sgd(0.1)
+        trace = run(optimizer, [OneCycleLR(optimizer, eta_max=1.0, total_steps=10, three_phase=True)], 10)
+        expected = [0.04, 0.52, 1.0, 0.52, 0.04, 0.03618072, 0.02618172, 0.01382228, 0.00382328, 4e-06]
+        assert trace == pytest.approx(expected, abs=1e-8)
+
+    def test_one_cycle_is_the_range_by_default(self):
+        optimizer = sgd(0.1)
+        trace = run(optimizer, [OneCycleLR(optimizer, eta_max=1.0, begin=2, end=8)], 10)
+        expected = [0.1, 0.1, 0.04, 0.994415, 0.811746, 0.462637, 0.133478, 4e-06, 4e-06, 4e-06]
+        assert trace == pytest.approx(expected, abs=1e-6)
+
+    def test_one_cycle_stays_at_the_bottom_where_mmengine_raises(self):
+        optimizer = sgd(0.1)
+        assert run(optimizer, [OneCycleLR(optimizer, eta_max=1.0, total_steps=3)], 6)[2:] == [4e-6] * 4
+
+    def test_one_cycle_of_all_groups_is_the_same_unless_others_multiply(self):
+        optimizer = sgd(0.1, 0.4, 0.0)
+        schedulers = [OneCycleLR(optimizer, eta_max=1.0, total_steps=6), ConstantLR(optimizer, 0.5, end=3)]
+        assert values_of(optimizer) == pytest.approx([0.02] * 3)
+        for scheduler in schedulers * 2:
+            scheduler.step()
+        assert len({round(value, 12) for value in values_of(optimizer)}) == 1
+
+    def test_one_cycle_of_the_momentum_goes_down_first(self):
+        optimizer = sgd(momentum=0.9)
+        options = {"eta_max": 0.85, "div_factor": 0.85 / 0.95, "final_div_factor": 1, "anneal_strategy": "linear"}
+        scheduler = OneCycleParamScheduler(optimizer, "momentum", total_steps=5, pct_start=0.6, **options)
+        assert run(optimizer, [scheduler], 5, "momentum") == pytest.approx([0.95, 0.9, 0.85, 0.9, 0.95])
+
+
+class TestWarmUpStayDecay:
+    @pytest.mark.parametrize(
+        ("shape", "falls"),
+        [
+            ("linear", [1.0, 0.75, 0.5, 0.25]),
+            ("1-sqrt", [1.0, 0.5, 1 - math.sqrt(0.5), 1 - math.sqrt(0.75)]),
+            ("cosine", [1.0, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2]),
+        ],
+    )
+    def test_the_shapes(self, shape, falls):
+        optimizer = sgd(2.0)
+        trace = run(optimizer, [WSDLR(optimizer, 3, 4, shape=shape, end=10)], 12)
+        assert trace == pytest.approx([2 * f for f in [0.25, 0.5, 0.75, 1, 1, 1, *falls, falls[-1], falls[-1]]])
+
+    def test_it_falls_to_a_part_of_what_enters(self):
+        optimizer = sgd(1.0)
+        trace = run(optimizer, [WSDLR(optimizer, 0, 2, "linear", end_factor=0.5, end=4)], 4)
+        assert trace == [1, 1, 1, 0.75]
+
+    def test_a_fifth_decays_by_default(self):
+        optimizer = sgd(1.0)
+        trace = run(optimizer, [WSDLR(optimizer, end=20)], 20)
+        assert [value == 1 for value in trace] == [True] * 17 + [False] * 3  # the first of four is still 1
+
+    @given(st.integers(0, 5), st.integers(1, 9), st.integers(0, 9), st.integers(1, 9))
+    def test_up_to_its_decay_a_run_does_not_depend_on_its_length(self, warmup, decay, stays, more):
+        short, long = sgd(1.0), sgd(1.0)
+        steps = warmup + stays + decay
+        one = run(short, [WSDLR(short, warmup, decay, end=steps)], steps)
+        other = run(long, [WSDLR(long, warmup, decay, end=steps + more)], steps + more)
+        assert other[: warmup + stays] == one[: warmup + stays]
+        assert other[-decay:] == one[-decay:]
+        assert min(one) > 0
 
 
 class TestComposition:

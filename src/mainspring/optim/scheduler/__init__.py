@@ -1,6 +1,7 @@
 """Schedules of the learning rate, the momentum, and any other parameter of an optimizer."""
 
 from .annealing import CosineAnnealingParamScheduler, PolyParamScheduler
+from .cycles import CosineRestartParamScheduler, OneCycleParamScheduler
 from .factors import (
     ConstantParamScheduler,
     ExponentialParamScheduler,
@@ -8,35 +9,48 @@ from .factors import (
     MultiStepParamScheduler,
     StepParamScheduler,
 )
+from .momentum_views import (
+    ConstantMomentum,
+    CosineAnnealingMomentum,
+    CosineRestartMomentum,
+    ExponentialMomentum,
+    LinearMomentum,
+    MultiStepMomentum,
+    OneCycleMomentum,
+    PolyMomentum,
+    StepMomentum,
+    WSDMomentum,
+)
 from .param_scheduler import INF, _ParamScheduler
 from .plateau import ReduceOnPlateauLR, ReduceOnPlateauMomentum, ReduceOnPlateauParamScheduler
 from .views import (
+    WSDLR,
     ConstantLR,
-    ConstantMomentum,
     CosineAnnealingLR,
-    CosineAnnealingMomentum,
+    CosineRestartLR,
     ExponentialLR,
-    ExponentialMomentum,
     LinearLR,
-    LinearMomentum,
     LRSchedulerMixin,
     MomentumSchedulerMixin,
     MultiStepLR,
-    MultiStepMomentum,
+    OneCycleLR,
     PolyLR,
-    PolyMomentum,
     StepLR,
-    StepMomentum,
 )
+from .wsd import WSDParamScheduler
 
 __all__ = [
     "INF",
+    "WSDLR",
     "ConstantLR",
     "ConstantMomentum",
     "ConstantParamScheduler",
     "CosineAnnealingLR",
     "CosineAnnealingMomentum",
     "CosineAnnealingParamScheduler",
+    "CosineRestartLR",
+    "CosineRestartMomentum",
+    "CosineRestartParamScheduler",
     "ExponentialLR",
     "ExponentialMomentum",
     "ExponentialParamScheduler",
@@ -48,6 +62,9 @@ __all__ = [
     "MultiStepLR",
     "MultiStepMomentum",
     "MultiStepParamScheduler",
+    "OneCycleLR",
+    "OneCycleMomentum",
+    "OneCycleParamScheduler",
     "PolyLR",
     "PolyMomentum",
     "PolyParamScheduler",
@@ -57,5 +74,7 @@ __all__ = [
     "StepLR",
     "StepMomentum",
     "StepParamScheduler",
+    "WSDMomentum",
+    "WSDParamScheduler",
     "_ParamScheduler",
 ]

@@ -61,6 +61,7 @@ class CosineAnnealingParamScheduler(_ParamScheduler):
         by_epoch: bool = True,
         verbose: bool = False,
         eta_min_ratio: float | None = None,
+        unit: str | None = None,
     ) -> None:
         owner = type(self).__name__
         begin, end = active_range(owner, begin, end)
@@ -74,7 +75,7 @@ class CosineAnnealingParamScheduler(_ParamScheduler):
         self.eta_min_ratio = eta_min_ratio
         if eta_min_ratio is not None:
             self.eta_min_ratio = number(f"{owner}.eta_min_ratio", eta_min_ratio)
-        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
+        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose, unit)
 
     def _value_at(self, entering: float, base: float, step: int) -> float:
         bottom = self.eta_min if self.eta_min_ratio is None else base * self.eta_min_ratio
@@ -88,7 +89,9 @@ class PolyParamScheduler(_ParamScheduler):
     .. math:: \eta_t = \eta_{min} + (\eta - \eta_{min}) \left(1 - \frac{t}{T}\right)^{power}
 
     where :math:`\eta` is the value that enters, and :math:`T` is ``end - begin - 1``: ``eta_min`` is
-    reached at the last step.
+    reached at the last step. The "poly" policy of Chen et al., "DeepLab: Semantic image segmentation with deep
+    convolutional nets, atrous convolution, and fully connected CRFs", TPAMI 2018; with ``eta_min=0``, torch's
+    ``PolynomialLR``.
 
     Args:
         optimizer: See :class:`_ParamScheduler`, also for the arguments not listed here.
@@ -118,10 +121,11 @@ class PolyParamScheduler(_ParamScheduler):
         last_step: int = -1,
         by_epoch: bool = True,
         verbose: bool = False,
+        unit: str | None = None,
     ) -> None:
         self.eta_min = number(f"{type(self).__name__}.eta_min", eta_min)
         self.power = number(f"{type(self).__name__}.power", power, low=0)
-        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
+        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose, unit)
 
     def _value_at(self, entering: float, base: float, step: int) -> float:
         done = step / max(1, self.end - self.begin - 1)

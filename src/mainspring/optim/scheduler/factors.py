@@ -27,6 +27,9 @@ __all__ = [
 class ConstantParamScheduler(_ParamScheduler):
     """Multiplies by ``factor``, and by 1 from the last step, ``end - 1``, on.
 
+    So does torch's ``ConstantLR``. As a warm-up: He et al., "Deep residual learning for image recognition", CVPR 2016,
+    section 4.2.
+
     Args:
         optimizer: See :class:`_ParamScheduler`, also for the arguments not listed here.
         param_name: The key in ``param_groups``.
@@ -53,9 +56,10 @@ class ConstantParamScheduler(_ParamScheduler):
         last_step: int = -1,
         by_epoch: bool = True,
         verbose: bool = False,
+        unit: str | None = None,
     ) -> None:
         self.factor = number(f"{type(self).__name__}.factor", factor, 0, 1, cure="1 changes nothing.")
-        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
+        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose, unit)
 
     def _value_at(self, entering: float, base: float, step: int) -> float:
         # A range of one step has no room for the return to 1.
@@ -66,7 +70,8 @@ class ConstantParamScheduler(_ParamScheduler):
 class LinearParamScheduler(_ParamScheduler):
     """Multiplies by a factor that goes in a straight line from ``start_factor`` to ``end_factor``.
 
-    It is ``start_factor`` at ``begin``, and ``end_factor`` at the last step, ``end - 1``, and after.
+    It is ``start_factor`` at ``begin``, and ``end_factor`` at the last step, ``end - 1``, and after. So is that of
+    torch's ``LinearLR``. As a warm-up: Goyal et al., "Accurate, large minibatch SGD", 2017.
 
     Args:
         optimizer: See :class:`_ParamScheduler`, also for the arguments not listed here.
@@ -96,10 +101,11 @@ class LinearParamScheduler(_ParamScheduler):
         last_step: int = -1,
         by_epoch: bool = True,
         verbose: bool = False,
+        unit: str | None = None,
     ) -> None:
         self.start_factor = number(f"{type(self).__name__}.start_factor", start_factor, 0, 1, cure="1 changes nothing.")
         self.end_factor = number(f"{type(self).__name__}.end_factor", end_factor, 0, 1, cure="1 changes nothing.")
-        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
+        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose, unit)
 
     def _value_at(self, entering: float, base: float, step: int) -> float:
         done = step / max(1, self.end - self.begin - 1)
@@ -109,6 +115,9 @@ class LinearParamScheduler(_ParamScheduler):
 @PARAM_SCHEDULERS.register_module()
 class MultiStepParamScheduler(_ParamScheduler):
     """Multiplies by ``gamma`` at each of the ``milestones``.
+
+    So does torch's ``MultiStepLR``. The usual schedule of residual networks: He et al., "Deep residual learning for
+    image recognition", CVPR 2016.
 
     Args:
         optimizer: See :class:`_ParamScheduler`, also for the arguments not listed here.
@@ -140,6 +149,7 @@ class MultiStepParamScheduler(_ParamScheduler):
         end: int = INF,
         by_epoch: bool = True,
         verbose: bool = False,
+        unit: str | None = None,
     ) -> None:
         owner = type(self).__name__
         if not isinstance(milestones, (list, tuple)):
@@ -157,7 +167,7 @@ class MultiStepParamScheduler(_ParamScheduler):
                 f" Write milestones={sorted(self.milestones)}."
             )
         self.gamma = number(f"{owner}.gamma", gamma, low=0)
-        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
+        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose, unit)
 
     def _value_at(self, entering: float, base: float, step: int) -> float:
         return entering * self.gamma ** bisect_right(self.milestones, step)
@@ -165,7 +175,9 @@ class MultiStepParamScheduler(_ParamScheduler):
 
 @PARAM_SCHEDULERS.register_module()
 class StepParamScheduler(_ParamScheduler):
-    """Multiplies by ``gamma`` every ``step_size`` steps.
+    """Multiplies by ``gamma`` every ``step_size`` steps: by ``gamma ** (t // step_size)`` at step ``t``.
+
+    So does torch's ``StepLR``.
 
     Args:
         optimizer: See :class:`_ParamScheduler`, also for the arguments not listed here.
@@ -197,11 +209,12 @@ class StepParamScheduler(_ParamScheduler):
         last_step: int = -1,
         by_epoch: bool = True,
         verbose: bool = False,
+        unit: str | None = None,
     ) -> None:
         cure = "It is the number of steps between two changes."
         self.step_size = whole_number(f"{type(self).__name__}.step_size", step_size, low=1, cure=cure)
         self.gamma = number(f"{type(self).__name__}.gamma", gamma, low=0)
-        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
+        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose, unit)
 
     def _value_at(self, entering: float, base: float, step: int) -> float:
         return entering * self.gamma ** (step // self.step_size)
@@ -209,7 +222,9 @@ class StepParamScheduler(_ParamScheduler):
 
 @PARAM_SCHEDULERS.register_module()
 class ExponentialParamScheduler(_ParamScheduler):
-    """Multiplies by ``gamma`` at every step but the first.
+    """Multiplies by ``gamma`` at every step but the first: by ``gamma ** t`` at step ``t``.
+
+    So does torch's ``ExponentialLR``.
 
     Args:
         optimizer: See :class:`_ParamScheduler`, also for the arguments not listed here.
@@ -237,9 +252,10 @@ class ExponentialParamScheduler(_ParamScheduler):
         last_step: int = -1,
         by_epoch: bool = True,
         verbose: bool = False,
+        unit: str | None = None,
     ) -> None:
         self.gamma = number(f"{type(self).__name__}.gamma", gamma, low=0)
-        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
+        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose, unit)
 
     def _value_at(self, entering: float, base: float, step: int) -> float:
         return entering * self.gamma**step

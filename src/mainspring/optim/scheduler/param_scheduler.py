@@ -9,6 +9,7 @@ from ...utils import check_type
 from .arguments import active_range, number, whole_number
 from .chain import HasParamGroups, chain_of
 from .recursion import Recursion
+from .units import accumulative_counts, check_unit, chosen_unit, in_updates, times
 
 __all__ = ["INF", "_ParamScheduler"]
 
@@ -21,6 +22,11 @@ class _ParamScheduler:
     A scheduler counts the calls of :meth:`step`, the constructor's own being the first, from 0. It acts at
     the counts ``begin`` to ``end - 1``; ``last_step`` counts these, also from 0. Before, it hands on the
     value that enters it; after, it keeps to its last step.
+
+    In a run it is stepped at the end of each epoch or iteration (``by_epoch``), as in MMEngine; so where
+    ``accumulative_counts`` iterations make one update, the value of an iteration is the same as without. With
+    ``unit='update'`` it is stepped once for each update of its optimizer instead, so that the value of an update
+    is the same whatever the accumulation.
 
     What enters the first scheduler of a parameter is the group's base value, kept as
     ``initial_<param_name>``; what enters the next is what left the one before; the optimizer gets what
@@ -50,10 +56,12 @@ class _ParamScheduler:
             ``begin`` and ``end`` that the optimizer may still have.
         by_epoch: Whether it counts epochs, rather than iterations.
         verbose: Whether each value is logged.
+        unit: What it counts, instead of ``by_epoch``: ``'epoch'``, ``'iter'``, or ``'update'``, the updates of
+            the optimizer. One that a loss scaler or :class:`~mainspring.hooks.BadNumbersHook` leaves out counts too.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: ``begin``, ``end`` or ``last_step`` is impossible.
+        ValueError: ``begin``, ``end``, ``last_step`` or ``unit`` is impossible.
         KeyError: The groups have no such parameter, or no initial value to go on from.
 
     >>> import torch
@@ -82,6 +90,7 @@ class _ParamScheduler:
         last_step: int = -1,
         by_epoch: bool = True,
         verbose: bool = False,
+        unit: str | None = None,
     ) -> None:
         settings = dict(vars(self))
         owner = type(self).__name__
@@ -93,7 +102,9 @@ class _ParamScheduler:
         self.optimizer = optimizer
         self.param_name = param_name
         self.begin, self.end = active_range(owner, begin, end)
-        self.by_epoch = by_epoch
+        self.unit = chosen_unit(owner, unit, by_epoch)
+        """What it counts: ``'epoch'``, ``'iter'`` or ``'update'``."""
+        self.by_epoch = self.unit == "epoch"
         self.verbose = verbose
         self.last_step = -1
         self._global_step = -1
@@ -123,9 +134,10 @@ class _ParamScheduler:
         end: float = INF,
         by_epoch: bool = True,
         epoch_length: int | None = None,
+        unit: str | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Make a scheduler that counts iterations from arguments that count epochs.
+        """Make a scheduler that counts iterations, or updates, from arguments that count epochs.
 
         Args:
             *args: The constructor's; those that count epochs are given by name.
@@ -133,6 +145,8 @@ class _ParamScheduler:
             end: In epochs.
             by_epoch: Must be True.
             epoch_length: Iterations in an epoch.
+            unit: ``'update'`` for one that counts updates, as many in an epoch as the ``accumulative_counts`` of the
+                optimizer's wrapper say; each length is rounded up to whole ones.
             **kwargs: The constructor's.
 
         Raises:
@@ -147,15 +161,26 @@ class _ParamScheduler:
         if epoch_length is None:
             raise ValueError(f"{owner}.epoch_length is missing: give the iterations of an epoch, len(dataloader).")
         length = whole_number(f"{owner}.epoch_length", epoch_length, low=1, cure="Give len(dataloader).")
+        if unit is not None and unit != "update":
+            raise ValueError(
+                f"{owner}.unit is {unit!r}, but what is converted from epochs counts iterations. Leave unit out, or"
+                " write unit='update' for one that counts updates."
+            )
         for name in cls._lengths:
-            kwargs[name] = _times(kwargs.get(name), length)
+            kwargs[name] = times(kwargs.get(name), length)
         kwargs["begin"] = int(number(f"{owner}.begin", begin) * length)
         kwargs["end"] = INF if end == INF else int(number(f"{owner}.end", end) * length)
-        kwargs["by_epoch"] = False
+        if unit == "update":
+            group = accumulative_counts(args[0] if args else kwargs.get("optimizer"))
+            for name in (*cls._lengths, "begin", "end"):
+                kwargs[name] = kwargs[name] if kwargs[name] == INF else in_updates(kwargs[name], group)
+            kwargs["unit"] = unit
+        else:
+            kwargs["by_epoch"] = False
         return cls(*args, **kwargs)
 
     def step(self) -> None:
-        """Count one more epoch or iteration, and set the groups' values where that changes them."""
+        """Count one more epoch, iteration or update, and set the groups' values where that changes them."""
         self._global_step += 1
         if self.begin <= self._global_step < self.end:
             self.last_step += 1
@@ -176,6 +201,8 @@ class _ParamScheduler:
             "_global_step": self._global_step,
             "by_epoch": self.by_epoch,
         }
+        if self.unit == "update":  # the other two are told by by_epoch
+            state["unit"] = self.unit
         if self._recursion is not None:
             state["_recursion"] = self._recursion.state_dict()
         return state
@@ -192,7 +219,7 @@ class _ParamScheduler:
 
         Raises:
             KeyError: It is no scheduler's state.
-            ValueError: It counts epochs and this scheduler iterations, or the other way round.
+            ValueError: It counts epochs and this scheduler iterations, or anything else that differs.
         """
         owner = type(self).__name__
         missing = [key for key in ("last_step", "_global_step") if key not in state_dict]
@@ -201,12 +228,7 @@ class _ParamScheduler:
                 f"A state for {owner} needs {' and '.join(missing)}, but this one has:"
                 f" {', '.join(map(str, state_dict)) or 'nothing'}."
             )
-        if state_dict.get("by_epoch", self.by_epoch) != self.by_epoch:
-            raise ValueError(
-                f"The state counts {_unit(not self.by_epoch)}, but this {owner} counts"
-                f" {_unit(self.by_epoch)}, so its progress means nothing here."
-                f" Set by_epoch={not self.by_epoch}, or do not load this state."
-            )
+        check_unit(owner, state_dict, self.unit)
         count, last_step = state_dict["_global_step"], state_dict["last_step"]
         if "begin" in state_dict and last_step >= 0:
             # MMEngine starts this count anew when it is given a last_step, which then is further on.
@@ -277,13 +299,3 @@ def _check_initial_values(optimizer: HasParamGroups, param_name: str, owner: str
                 f"{owner}.last_step is given, but group {index} has no 'initial_{param_name}' to go on"
                 " from. Load the optimizer's state first, or leave last_step out for a new schedule."
             )
-
-
-def _times(setting: Any, length: int) -> Any:
-    if isinstance(setting, (list, tuple)):
-        return [item * length for item in setting]
-    return None if setting is None else setting * length
-
-
-def _unit(by_epoch: bool) -> str:
-    return "epochs" if by_epoch else "iterations"

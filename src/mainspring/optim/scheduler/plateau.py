@@ -32,9 +32,9 @@ class ReduceOnPlateauParamScheduler(_ParamScheduler):
     that this one has reduced stays reduced in proportion to what enters; ``min_value`` and ``eps`` are looked at only
     when it reduces.
 
-    It is stepped twice: ``step()`` counts an epoch or an iteration, and ``step(metrics)`` judges a validation, of
-    which those with ``begin <= count < end`` matter. Here ``last_step`` counts these, from 0. In a run the
-    ``ParamSchedulerHook`` does both.
+    It is stepped twice: ``step()`` counts an epoch, an iteration or an update, and ``step(metrics)`` judges a
+    validation, of which those with ``begin <= count < end`` matter. Here ``last_step`` counts these, from 0. In a run
+    the ``ParamSchedulerHook`` does both.
 
     Args:
         optimizer: See :class:`_ParamScheduler`, also for the arguments not listed here.
@@ -93,6 +93,7 @@ class ReduceOnPlateauParamScheduler(_ParamScheduler):
         last_step: int = -1,
         by_epoch: bool = True,
         verbose: bool = False,
+        unit: str | None = None,
     ) -> None:
         owner = type(self).__name__
         _check_optimizer(optimizer, owner)
@@ -123,7 +124,7 @@ class ReduceOnPlateauParamScheduler(_ParamScheduler):
         self.best = math.inf if rule == "less" else -math.inf
         self.num_bad_epochs = 0
         self.cooldown_counter = 0
-        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose)
+        super().__init__(optimizer, param_name, begin, end, last_step, by_epoch, verbose, unit)
 
     def step(self, metrics: Mapping[str, Any] | None = None) -> None:
         """Count one more epoch or iteration; or, where the results of a validation are given, judge these instead.
@@ -243,7 +244,7 @@ class ReduceOnPlateauParamScheduler(_ParamScheduler):
         state = {
             "last_step": foreign["last_step"],
             "_global_step": foreign["_global_step"],
-            **{name: foreign[name] for name in ("by_epoch", "monitor", "rule") if name in foreign},
+            **{name: foreign[name] for name in ("by_epoch", "unit", "monitor", "rule") if name in foreign},
             "_recursion": remembered,
         }
         if not foreign.keys() >= {"best", "num_bad_epochs", "cooldown_counter", "patience", "_last_value"}:
@@ -275,12 +276,32 @@ class ReduceOnPlateauParamScheduler(_ParamScheduler):
 
 @PARAM_SCHEDULERS.register_module()
 class ReduceOnPlateauLR(LRSchedulerMixin, ReduceOnPlateauParamScheduler):
-    """:class:`ReduceOnPlateauParamScheduler` of the learning rate."""
+    """:class:`ReduceOnPlateauParamScheduler` of the learning rate.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    >>> scheduler = ReduceOnPlateauLR(optimizer, monitor="accuracy", rule="greater", factor=0.5, patience=0)
+    >>> for accuracy in (0.7, 0.6):
+    ...     scheduler.step()
+    ...     scheduler.step({"accuracy": accuracy})
+    >>> optimizer.param_groups[0]["lr"]
+    0.5
+    """
 
 
 @PARAM_SCHEDULERS.register_module()
 class ReduceOnPlateauMomentum(MomentumSchedulerMixin, ReduceOnPlateauParamScheduler):
-    """:class:`ReduceOnPlateauParamScheduler` of the momentum."""
+    """:class:`ReduceOnPlateauParamScheduler` of the momentum.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1, momentum=0.8)
+    >>> scheduler = ReduceOnPlateauMomentum(optimizer, monitor="accuracy", rule="greater", factor=0.5, patience=0)
+    >>> for accuracy in (0.7, 0.6):
+    ...     scheduler.step()
+    ...     scheduler.step({"accuracy": accuracy})
+    >>> optimizer.param_groups[0]["momentum"]
+    0.4
+    """
 
 
 def _least_values(path: str, given: float | Sequence[float], groups: int) -> list[float]:
