@@ -244,3 +244,59 @@ def test_the_first_group_may_be_empty():
 def test_an_unknown_option_of_the_scaler_is_refused_at_once():
     with pytest.raises(TypeError, match="initial_scale"):
         wrap(Half(), loss_scale={"initial_scale": 4.0})
+
+
+def test_a_device_without_lower_precision_is_an_error():
+    model = Half().to("meta")
+    wrapper = AmpOptimWrapper(optimizer=torch.optim.SGD(model.parameters(), lr=0.1), dtype="bfloat16")
+    with pytest.raises(ValueError, match=r"whose parameters are on 'meta': .*Write type='OptimWrapper'"):
+        wrapper.optim_context(model)
+
+
+def test_weights_that_are_float16_themselves_are_refused():
+    model = Half().half()
+    with pytest.raises(ValueError, match=r"weights are float16 themselves. Leave out model.half\(\)"):
+        wrap(model, dtype="float16").update_params(model.linear.weight.sum())
+    wrapper = wrap(model, dtype="bfloat16")  # which needs no scaler
+    wrapper.update_params(model.linear.weight.sum())
+
+
+def test_where_torch_has_no_scaler_the_error_names_the_way_out():
+    class Missing(torch.optim.SGD):
+        def step(self, closure=None):
+            raise NotImplementedError("no such kernel on this device")
+
+    model = Half()
+    wrapper = AmpOptimWrapper(optimizer=Missing(model.parameters(), lr=0.1), dtype="float16")
+    with pytest.raises(NotImplementedError, match="no such kernel") as caught:
+        wrapper.update_params(model.linear.weight.sum())
+    assert "on 'cpu'; where torch has none for a device, dtype='bfloat16'" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_float16_with_a_scaler_trains_on_the_cpu(fused):
+    """To the weights of float32 within a hundredth, and no step is left out."""
+    torch.manual_seed(0)
+    model, full = Half(), Half()
+    full.load_state_dict(model.state_dict())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=fused)
+    wrapper = AmpOptimWrapper(optimizer=optimizer, dtype="float16", loss_scale={"init_scale": 256.0})
+    plain = torch.optim.AdamW(full.parameters(), lr=1e-2)
+    inputs, targets = torch.randn(64, 8), torch.randn(64, 8)
+    for _ in range(50):
+        with wrapper.optim_context(model):
+            loss = nn.functional.mse_loss(model(inputs), targets)
+        wrapper.update_params(loss)
+        plain.zero_grad()
+        nn.functional.mse_loss(full(inputs), targets).backward()
+        plain.step()
+    torch.testing.assert_close(model.linear.weight, full.linear.weight, rtol=0, atol=0.01)
+    assert {int(state["step"]) for state in optimizer.state.values()} == {50}
+
+
+def test_a_name_of_the_log_is_that_of_the_wrapper():
+    wrapper = wrap(Half(), dtype="float16", clip_grad={"max_norm": 1.0})
+    wrapper.message_hub = MessageHub("named")
+    wrapper.log_as("critic")
+    wrapper.update_params(wrapper.param_groups[0]["params"][0].sum())
+    assert list(wrapper.message_hub.log_scalars) == ["train/critic.grad_norm"]

@@ -12,7 +12,7 @@ from torch import nn
 from ..device import get_device
 from ..registry import OPTIM_WRAPPERS
 from .fused import prepare_fused_step
-from .optim_wrapper import OptimWrapper
+from .optim_wrapper import OptimWrapper, one_after_another
 
 __all__ = ["AmpOptimWrapper"]
 
@@ -74,6 +74,7 @@ class AmpOptimWrapper(OptimWrapper):
         if self._scaler is None or self._scaler_device != device_type:
             if self._scaler is not None:
                 self._scaler_state = self._scaler.state_dict() or self._scaler_state
+            self._check_dtypes()
             scaled = self.cast_dtype is torch.float16
             self._scaler = torch.amp.GradScaler(device_type, enabled=scaled, **self._scaler_options)
             self._scaler_device = device_type
@@ -87,31 +88,69 @@ class AmpOptimWrapper(OptimWrapper):
         return self.loss_scaler.is_enabled()
 
     def optim_context(self, model: nn.Module) -> AbstractContextManager[Any]:
-        """Return the autocast context."""
-        return torch.autocast(self.device_type, dtype=self.cast_dtype)
+        """Return the autocast context, with what :meth:`OptimWrapper.optim_context` gives.
+
+        Raises:
+            ValueError: torch has no such precision on the device of the parameters.
+        """
+        device = self.device_type
+        try:
+            context = torch.autocast(device, dtype=self.cast_dtype)
+        except RuntimeError as error:
+            raise ValueError(
+                f"AmpOptimWrapper cannot lower the precision of this model, whose parameters are on {device!r}: {error}"
+                " Write type='OptimWrapper' for full precision, or dtype='float16' or 'bfloat16', whichever this"
+                " device has."
+            ) from error
+        return context if self._accumulative_counts == 1 else one_after_another(context, self._sync_context(model))
 
     def backward(self, loss: torch.Tensor, **kwargs: Any) -> None:
         """Compute gradients of the scaled loss, and count the iteration."""
         self._check_loss(loss)
+        if self._groups_to_check:
+            self._check_for_strays()
         if self.watch is not None:
             self.watch.note_loss(loss)
         self.loss_scaler.scale(loss).backward(**kwargs)  # type: ignore[no-untyped-call]
         self._inner_count += 1
 
     def step(self, **kwargs: Any) -> None:
-        """Unscale and clip the gradients, update the parameters unless a gradient overflowed, adapt the scale."""
+        """Unscale and clip the gradients, update the parameters unless a gradient overflowed, adapt the scale.
+
+        Raises:
+            NotImplementedError: Torch has no scaler for the device of the parameters.
+        """
         scaler = self.loss_scaler
         if not scaler.is_enabled():
             super().step(**kwargs)
             return
         if self.watch is not None and self.watch.refuses_losses():
             return
-        if self._clip_type is not None:
-            scaler.unscale_(self.optimizer)
-            self._clip_grad()
-        prepare_fused_step(self.optimizer)
-        scaler.step(self.optimizer, **kwargs)
-        scaler.update(self._fixed_scale)
+        try:
+            if self._items is not None or self._clip_type is not None:
+                scaler.unscale_(self.optimizer)
+            if self._items is not None:
+                self._items.average(self._parameters())
+            if self._clip_type is not None:
+                self._clip_grad()
+            prepare_fused_step(self.optimizer)
+            scaler.step(self.optimizer, **kwargs)
+            scaler.update(self._fixed_scale)
+        except NotImplementedError as error:
+            error.add_note(
+                f"(raised by a step with a scaler, which float16 needs, on {self.device_type!r}; where torch has none"
+                " for a device, dtype='bfloat16' does without)"
+            )
+            raise
+
+    def _check_dtypes(self) -> None:
+        """Refuse weights that are float16 themselves: their gradients could not be unscaled."""
+        if self.cast_dtype is torch.float16 and any(one.dtype is torch.float16 for one in self._parameters()):
+            raise ValueError(
+                "AmpOptimWrapper keeps the weights in float32 and lowers the precision of the forward pass, but this"
+                " model's weights are float16 themselves. Leave out model.half(), or take dtype='bfloat16' with"
+                " model.bfloat16()."
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the optimizer's state, and the scaler's under ``loss_scaler``."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -14,18 +13,18 @@ from torch.optim import Optimizer
 
 from ..logging import MessageHub, print_log
 from ..registry import OPTIM_WRAPPERS
-from ..utils import check_type, did_you_mean
 from . import bare
 from .bad_numbers import NumberWatch
+from .clipping import clip_options
+from .item_count import ItemCount
 from .loading import load_optimizer
 from .settings import changed_settings, settings_of, told
 
-__all__ = ["OptimWrapper"]
+__all__ = ["OptimWrapper", "one_after_another"]
 
-_OWN_ENTRIES = ("configured", "accumulated", "loss_scaler", "base_param_settings")
+_OWN_ENTRIES = ("configured", "accumulated", "item_unit", "loss_scaler", "base_param_settings")
 """What wrappers, ours and those of MMEngine, add to the state of an optimizer."""
 _NOTHING: AbstractContextManager[Any] = nullcontext()
-_CLIPPERS: dict[str, Callable[..., Any]] = {"norm": nn.utils.clip_grad_norm_, "value": nn.utils.clip_grad_value_}
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -74,7 +73,7 @@ class OptimWrapper:
         self.watch: NumberWatch | None = None
         """Notes losses and norms of gradients, or leaves out steps, for a hook that looks after bad numbers."""
         self._accumulative_counts = accumulative_counts
-        self._clip_type, self.clip_grad_kwargs = _clip_options(clip_grad)
+        self._clip_type, self.clip_grad_kwargs = clip_options(clip_grad)
         # Iterations seen, and how many the run has; -1 while that is not known.
         self._inner_count = 0
         self._max_counts = -1
@@ -82,20 +81,36 @@ class OptimWrapper:
         self._iteration = -1
         self._entered_at = 0  # what was counted when that iteration began
         self._ahead = 0  # how many more losses than iterations there were before this process
+        self._group_begin = 0  # what was counted when the gradients that are gathering began to
         self._resumed_group: dict[str, Any] | None = None
+        self._items: ItemCount | None = None  # of losses that say how many they have
+        self._norm_name = "train/grad_norm"
+        self._groups_to_check = 0  # for gradients that another wrapper's loss has left
         self.keep_settings()
 
     # What a step calls, in this order.
 
     def optim_context(self, model: nn.Module) -> AbstractContextManager[Any]:
-        """Return the context in which the forward pass runs."""
-        return _NOTHING
+        """Return the context in which the forward pass runs.
+
+        Within an accumulation group, where no update follows, it is ``model.no_sync()`` if the model has that, as
+        :class:`torch.nn.parallel.DistributedDataParallel` does: processes then exchange gradients once an update.
+        """
+        return _NOTHING if self._accumulative_counts == 1 else self._sync_context(model)
+
+    def _sync_context(self, model: nn.Module) -> AbstractContextManager[Any]:
+        no_sync = getattr(model, "no_sync", None)
+        if no_sync is None or self.should_sync():
+            return _NOTHING
+        context: AbstractContextManager[Any] = no_sync()
+        return context
 
     def update_params(
         self,
         loss: torch.Tensor,
         step_kwargs: dict[str, Any] | None = None,
         zero_kwargs: dict[str, Any] | None = None,
+        num_items: int | torch.Tensor | None = None,
     ) -> None:
         """Compute gradients of a loss and, at the end of an accumulation group, update the parameters.
 
@@ -103,12 +118,17 @@ class OptimWrapper:
             loss: A scalar with gradient.
             step_kwargs: Handed to :meth:`step`.
             zero_kwargs: Handed to :meth:`zero_grad`.
+            num_items: Of how many items (tokens, boxes, ...) the loss is the mean: an integer, or a tensor of one
+                element, which is not read. The update's gradient is then that of the mean over all items of the group
+                and of all processes, however they are spread; without it, each loss has the same weight. See
+                :class:`~mainspring.optim.item_count.ItemCount`.
 
         Raises:
-            TypeError: ``loss`` is no tensor.
-            ValueError: ``loss`` carries no gradient.
+            TypeError: ``loss`` is no tensor, or ``num_items`` is neither an integer nor a tensor.
+            ValueError: ``loss`` carries no gradient; or ``num_items`` is given for some losses of a group, and not for
+                others.
         """
-        self.backward(self.scale_loss(loss))
+        self.backward(self.scale_loss(loss) if num_items is None else self._weighed(loss, num_items))
         if self.should_update():
             self.step(**(step_kwargs or {}))
             self.zero_grad(**(zero_kwargs or {}))
@@ -117,6 +137,8 @@ class OptimWrapper:
         """Divide a loss by the number of iterations that its accumulation group has."""
         if self._accumulative_counts == 1:
             return loss
+        if self._items is not None and self._items.total is not None:
+            raise ValueError(_mixed("without num_items"))
         in_last_group = self._max_counts - self._remainder_counts <= self._inner_count < self._max_counts
         in_last_group = in_last_group and self._iteration in (-1, self._inner_count)
         return loss / (self._remainder_counts if in_last_group else self._accumulative_counts)
@@ -124,6 +146,8 @@ class OptimWrapper:
     def backward(self, loss: torch.Tensor, **kwargs: Any) -> None:
         """Compute gradients of a loss, and count the iteration; ``kwargs`` go to :meth:`torch.Tensor.backward`."""
         self._check_loss(loss)
+        if self._groups_to_check:
+            self._check_for_strays()
         if self.watch is not None:
             self.watch.note_loss(loss)
         bare.backward(loss, **kwargs)
@@ -131,6 +155,8 @@ class OptimWrapper:
 
     def step(self, **kwargs: Any) -> None:
         """Clip the gradients where asked to, and update the parameters; ``kwargs`` go to the optimizer's step."""
+        if self._items is not None:
+            self._items.average(self._parameters())
         norm = None if self._clip_type is None else self._clip_grad()
         if self.watch is None or (norm is None and not self.watch.follows_steps):
             bare.step(self.optimizer, **kwargs)
@@ -140,6 +166,9 @@ class OptimWrapper:
     def zero_grad(self, **kwargs: Any) -> None:
         """Drop the gradients; ``kwargs`` go to the optimizer's ``zero_grad``."""
         bare.zero_grad(self.optimizer, **kwargs)
+        self._group_begin = self._inner_count
+        if self._items is not None:
+            self._items.reset()
         if self.watch is not None and self.watch.follows_steps:
             self.watch.end_group()
 
@@ -167,6 +196,9 @@ class OptimWrapper:
             parameters = self._parameters()
             for place, gradient in group["gradients"].items():
                 parameters[place].grad = gradient.to(parameters[place], copy=True)
+            self._group_begin = self._inner_count - bool(group["gradients"])
+            if self._items is not None:
+                self._items.total = group.get("num_items")
         elif init_counts % self._accumulative_counts:
             print_log(
                 f"Resuming inside a group of {self._accumulative_counts} accumulated iterations, whose gradients so"
@@ -207,6 +239,19 @@ class OptimWrapper:
         return self._accumulative_counts
 
     # What others ask.
+
+    @property
+    def parts(self) -> Mapping[str, OptimWrapper]:
+        """The wrappers of one optimizer each, by name; one that is no :class:`OptimWrapperDict` itself, as ``''``."""
+        return {"": self}
+
+    def log_as(self, name: str) -> None:
+        """Let the norm of the gradients be logged as ``<name>.grad_norm``: it is one of several wrappers.
+
+        In its first groups it then looks for gradients that the losses of others have left, and warns of them once.
+        """
+        self._norm_name = f"train/{name}.grad_norm"
+        self._groups_to_check = 10
 
     @property
     def left_out(self) -> bool:
@@ -250,7 +295,8 @@ class OptimWrapper:
 
         That is the optimizer's state, the settings that it was configured with (``configured``), and within a group of
         accumulated iterations the gradients so far, by the places of their parameters (``accumulated``). These belong
-        to one ``iteration``: the next, or the one that was entered, as long as that is ``untouched`` by a loss.
+        to one ``iteration``: the next, or the one that was entered, as long as that is ``untouched`` by a loss. Where
+        losses say how many items they have, ``item_unit`` tells in what these are counted.
         """
         state = {**self.optimizer.state_dict(), "configured": [dict(settings) for settings in self._configured]}
         if self._resumed_group is not None:  # the run that goes on from it has not begun yet
@@ -267,7 +313,10 @@ class OptimWrapper:
                 "untouched": untouched,
                 "counts": self._inner_count,
                 "gradients": gradients,
+                "num_items": None if self._items is None else self._items.total,
             }
+        if self._items is not None:
+            state["item_unit"] = self._items.unit
         return state
 
     def keep_settings(self) -> None:
@@ -295,6 +344,7 @@ class OptimWrapper:
             raise ValueError(f"This is no state of {name}: it has no 'state' and 'param_groups'.")
         # Loading fills in what older versions of torch did not have, and may extend the defaults themselves.
         expected = list(self.defaults)
+        present = [set(group) for group in self.param_groups]  # groups of one optimizer may have different settings
         before = state_dict.get("configured") or settings_of(known["param_groups"], expected)
         changes = changed_settings(before, self._configured)
         known["param_groups"] = [dict(group) for group in known["param_groups"]]
@@ -305,19 +355,49 @@ class OptimWrapper:
         if type(self.optimizer).load_state_dict is not Optimizer.load_state_dict:  # it may have entries of its own
             known.update((key, value) for key, value in state_dict.items() if key not in (*known, *_OWN_ENTRIES))
         load_optimizer(self.optimizer, known)
-        lacking = [key for key in expected if any(key not in group for group in self.param_groups)]
+        pairs = list(zip(present, self.param_groups, strict=False))
+        lacking = [key for key in expected if any(key in own and key not in group for own, group in pairs)]
         if lacking:
             raise ValueError(
                 f"This is the state of another optimizer than {name}: it has no {', '.join(lacking)}. Configure the"
                 " optimizer that it comes from, or take only the weights of that run: load_from, with resume=False."
             )
         self._resumed_group = state_dict.get("accumulated") if self._accumulative_counts > 1 else None
+        if state_dict.get("item_unit") is not None:
+            self._items = ItemCount(state_dict["item_unit"])
         if any(changes):
             message = f"Settings of {name} that have changed since the state was saved, and hold from here on:"
             print_log(f"{message} {told(changes)}.", logger="current")
 
     def _parameters(self) -> list[torch.Tensor]:
         return [parameter for group in self.param_groups for parameter in group["params"]]
+
+    def _check_for_strays(self) -> None:
+        """Warn if there are gradients before the first loss of a group."""
+        if self._inner_count != self._group_begin:
+            return
+        self._groups_to_check -= 1
+        if any(parameter.grad is not None for parameter in self._parameters()):
+            self._groups_to_check = 0
+            name = self._norm_name.removeprefix("train/").removesuffix(".grad_norm")
+            print_log(
+                f"Parameters of optim_wrapper[{name!r}] have gradients before its loss is computed: another loss"
+                " depends on them too. They become part of its next update. If they are not meant to, freeze these"
+                " parameters while the other loss is computed, with requires_grad_(False), or call"
+                f" optim_wrapper[{name!r}].zero_grad() before this one.",
+                logger="current",
+                level=logging.WARNING,
+            )
+
+    def _weighed(self, loss: torch.Tensor, num_items: int | torch.Tensor) -> torch.Tensor:
+        """Return a loss with the weight that its items give it in its accumulation group."""
+        self._check_loss(loss)
+        if self._items is None:
+            self._items = ItemCount()
+        goes_on = self._accumulative_counts > 1 and self._inner_count != self._group_begin
+        if goes_on and self._items.total is None:
+            raise ValueError(_mixed("with num_items"))
+        return self._items.weigh(loss, num_items, self._accumulative_counts)
 
     def _ends_group(self, count: int) -> bool:
         at_end = count == self._max_counts and self._iteration in (-1, count - 1)
@@ -343,11 +423,20 @@ class OptimWrapper:
         parameters = [p for p in self._parameters() if p.grad is not None]
         if parameters and self._clip_type == "norm":
             norm: torch.Tensor = nn.utils.clip_grad_norm_(parameters, **self.clip_grad_kwargs)
-            self.message_hub.update_scalar("train/grad_norm", norm)
+            self.message_hub.update_scalar(self._norm_name, norm)
             return norm
         if parameters:
             nn.utils.clip_grad_value_(parameters, **self.clip_grad_kwargs)
         return None
+
+
+@contextmanager
+def one_after_another(*contexts: AbstractContextManager[Any]) -> Iterator[None]:
+    """Enter all of these, and leave them in reverse."""
+    with ExitStack() as stack:
+        for context in contexts:
+            stack.enter_context(context)
+        yield
 
 
 def _valid_at(group: Mapping[str, Any]) -> tuple[int, ...]:
@@ -359,33 +448,13 @@ def _valid_at(group: Mapping[str, Any]) -> tuple[int, ...]:
     return (iteration, iteration + 1) if group.get("untouched") else (iteration,)
 
 
+def _mixed(this: str) -> str:
+    return (
+        f"This loss comes {this}, but another of its accumulation group did not: they would have no common measure."
+        " Pass num_items to each call of update_params, or to none."
+    )
+
+
 def _momentum(group: dict[str, Any]) -> float:
     momentum: float = group["betas"][0] if "betas" in group else group.get("momentum", 0)
     return momentum
-
-
-def _clip_options(clip_grad: Mapping[str, Any] | None) -> tuple[str | None, dict[str, Any]]:
-    if clip_grad is None:
-        return None, {}
-    if not isinstance(clip_grad, Mapping) or not clip_grad:
-        raise TypeError(f"clip_grad must be a dict such as dict(max_norm=1.0), or None, but it is {clip_grad!r}.")
-    options = dict(clip_grad)
-    kind = options.pop("type", "norm")
-    if kind not in _CLIPPERS:
-        raise ValueError(f"clip_grad.type must be 'norm' or 'value', but it is {kind!r}.")
-    valid = [name for name in inspect.signature(_CLIPPERS[kind]).parameters if name != "parameters"]
-    required = "max_norm" if kind == "norm" else "clip_value"
-    for key in options:
-        if key not in valid:
-            raise ValueError(
-                f"clip_grad.{key}: there is no such option for type {kind!r}.{did_you_mean(key, valid)}"
-                f" The options are: {', '.join(valid)}."
-            )
-    if required not in options:
-        raise ValueError(f"clip_grad.{required} is missing: clipping of type {kind!r} needs it.")
-    check_type(options[required], float, f"clip_grad.{required}")
-    if not options[required] > 0:
-        raise ValueError(
-            f"clip_grad.{required} must be above 0, but it is {options[required]}. Leave out clip_grad to clip nothing."
-        )
-    return kind, options
