@@ -17,6 +17,8 @@ NAMES = (
     "step_overhead",
     "startup",
     "optimizers",
+    "optim_wrapper",
+    "averaging",
     "evaluation",
     "data_path",
     "growth",
@@ -24,6 +26,7 @@ NAMES = (
     "saving",
     "resume",
     "sample_seeding",
+    "config",
 )
 
 

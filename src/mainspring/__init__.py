@@ -8,6 +8,7 @@ from ._version import __version__
 # Where each name lives. Nothing is imported before it is asked for (PEP 562); __init__.pyi tells type checkers.
 _HOMES = {
     "checkpoint": ("load_checkpoint", "save_checkpoint"),
+    "config": ("Config", "ConfigDict", "DictAction", "read_base"),
     "dataset": ("DefaultSampler", "InfiniteSampler", "default_collate", "pseudo_collate"),
     "evaluator": ("Accuracy", "BaseMetric", "Evaluator", "StreamingMetric", "TorchMetric"),
     "fileio": (
@@ -58,7 +59,7 @@ _HOMES = {
         "Mosaic",
         "RandomChoice",
     ),
-    "optim": ("AmpOptimWrapper", "OptimWrapper"),
+    "optim": ("AmpOptimWrapper", "OptimWrapper", "OptimWrapperDict"),
     "registry": ("DATASETS", "HOOKS", "LOOPS", "METRICS", "MODELS", "Registry"),
     "runner": ("EpochBasedTrainLoop", "IterBasedTrainLoop", "LogProcessor", "Runner", "TestLoop", "ValLoop"),
     "structures": ("BaseDataElement",),

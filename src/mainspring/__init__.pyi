@@ -3,6 +3,12 @@ from .checkpoint import (
     load_checkpoint as load_checkpoint,
     save_checkpoint as save_checkpoint,
 )
+from .config import (
+    Config as Config,
+    ConfigDict as ConfigDict,
+    DictAction as DictAction,
+    read_base as read_base,
+)
 from .dataset import (
     DefaultSampler as DefaultSampler,
     InfiniteSampler as InfiniteSampler,
@@ -73,6 +79,7 @@ from .model import (
 from .optim import (
     AmpOptimWrapper as AmpOptimWrapper,
     OptimWrapper as OptimWrapper,
+    OptimWrapperDict as OptimWrapperDict,
 )
 from .registry import (
     DATASETS as DATASETS,

@@ -40,6 +40,8 @@ def rows_of(text):
         ("step_overhead", "mainspring, epochs"),
         ("startup", "mainspring's Runner"),
         ("optimizers", "mainspring"),
+        ("optim_wrapper", "SGD, fused, 4 tensors"),
+        ("averaging", "ExponentialMovingAverage"),
         ("evaluation", "read in batches: streaming"),
         ("data_path", "`ImgDataPreprocessor`"),
         ("growth", "100 hooks that act at no stage"),
@@ -47,6 +49,7 @@ def rows_of(text):
         ("saving", "kept by us"),
         ("resume", "DefaultSampler"),
         ("sample_seeding", "batches of 8"),
+        ("config", "read"),
     ],
 )
 def test_a_benchmark_prints_its_rows_and_writes_its_figures(name, row, tmp_path, monkeypatch, capsys):

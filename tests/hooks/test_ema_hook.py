@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import OrderedDict
+from pathlib import Path
 
 import pytest
 import torch
@@ -734,3 +735,26 @@ def test_going_on_without_the_hook_is_refused(make, make_runner, tmp_path):
             resume=True,
             work_dir=tmp_path / "rest",
         ).train()
+
+
+@pytest.mark.parametrize("name", ["ema.pth", "ema.safetensors"])
+@pytest.mark.parametrize("options", [{}, {"begin_iter": ITERS}, {"update_buffers": True}])
+def test_a_file_of_the_weights_alone(make, name, options):
+    if name.endswith("safetensors"):
+        pytest.importorskip("safetensors")
+    runner = make(ema(weights_file=name, **options))
+    runner.train()
+    content = read_checkpoint(Path(runner.work_dir) / name)
+    weights = content.get("state_dict", content)
+    saved = read_checkpoint(Path(runner.work_dir) / "iter_10.pth")["state_dict"]
+    assert frozen(dict(weights)) == frozen(dict(saved))
+    fresh = Tied()
+    fresh.load_state_dict(weights)
+    assert sorted(fresh.state_dict()) == sorted(weights)
+    assert set(content) <= {"state_dict", *weights}
+
+
+@pytest.mark.parametrize("name", ["ema", "below/ema.pth", "../ema.safetensors", "ema.pkl"])
+def test_a_file_of_weights_that_cannot_be(name):
+    with pytest.raises(ValueError, match="weights_file must be the name of a file, without a directory"):
+        EMAHook(weights_file=name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import threading
 
 import pytest
@@ -459,3 +460,97 @@ def test_warnings(dtype, momentum, text, capsys):
     ExponentialMovingAverage(nn.Linear(1, 1).to(dtype), momentum=momentum)
     lines = capsys.readouterr().out.splitlines()
     assert [text in line and "WARNING" in line for line in lines] == ([True] if text else [])
+
+
+class Many(nn.Module):
+    """Has vectors enough that they are averaged in one piece, a matrix, and statistics."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.LayerNorm(3 + size) for size in range(6)))
+        self.head = nn.Linear(2, 3)
+        self.norm = nn.BatchNorm1d(3)
+
+
+def drift(model, step):
+    generator = torch.Generator().manual_seed(step)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator))
+        model.norm.running_mean.fill_(step)
+
+
+def exchange_a_parameter(model, average):
+    model.layers[2].weight = nn.Parameter(torch.full((5,), 7.0))
+
+
+def exchange_a_layer(model, average):
+    model.layers[1] = nn.LayerNorm(4)
+
+
+def exchange_memory(model, average):
+    model.layers[0].bias.data = torch.full((3,), 5.0)
+
+
+def cast_both(model, average):
+    model.double()
+    average.double()
+
+
+def cast_the_average(model, average):
+    average.module.double()
+
+
+def exchange_the_average(model, average):
+    average.load_state_dict({name: tensor.clone() for name, tensor in average.state_dict().items()}, assign=True)
+
+
+def put_other_values_in(model, average):
+    state = {name: tensor + 1 for name, tensor in average.state_dict().items()}
+    average.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model, average: None,
+        exchange_a_parameter,
+        exchange_a_layer,
+        exchange_memory,
+        cast_both,
+        cast_the_average,
+        exchange_the_average,
+        put_other_values_in,
+    ],
+)
+def test_what_is_found_once_follows_changes(change):
+    torch.manual_seed(0)
+    model = Many()
+    average = ExponentialMovingAverage(model, momentum=0.25)
+    for step in range(8):
+        if step == 4:
+            change(model, average)
+        before = {name: tensor.clone() for name, tensor in average.module.named_parameters()}
+        drift(model, step)
+        average.update_parameters(model)
+        for name, tensor in average.module.named_parameters():
+            source = model.get_parameter(name).to(tensor.dtype)
+            expected = source if step == 0 else before[name] * 0.75 + source * 0.25
+            torch.testing.assert_close(tensor, expected, msg=f"{name} at {step}")
+        assert average.module.norm.running_mean.tolist() == [step] * 3
+
+
+def test_a_copy_of_an_average_leaves_the_model_and_the_average_alone():
+    model = Many()
+    average = ExponentialMovingAverage(model, momentum=0.25)
+    for step in range(2):
+        drift(model, step)
+        average.update_parameters(model)
+    twin = pickle.loads(pickle.dumps(copy.deepcopy(average)))
+    before = [tensor.clone() for tensor in average.module.parameters()]
+    drift(model, 2)
+    twin.update_parameters(model)
+    assert all(torch.equal(old, new) for old, new in zip(before, average.module.parameters(), strict=True))
+    average.update_parameters(model)
+    for one, other in zip(average.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(one, other)

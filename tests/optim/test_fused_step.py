@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from mainspring.optim import build_optim_wrapper
+from mainspring.optim import fused as fused_module
 
 ADAM = {"type": "Adam", "lr": 0.01}
 
@@ -150,6 +151,59 @@ def both(cfg, make, change=None, resumed=None):
 )
 def test_weights_that_are_cut_out_of_others(cfg, cut):
     both(cfg, lambda: Weight(cut(torch.randn(4, 6))))
+
+
+@pytest.mark.parametrize("cfg", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_a_layout_that_changes_while_that_of_gradients_stays(cfg):
+    """Which only the strides of the weights tell."""
+
+    def trained(**choice):
+        torch.manual_seed(0)
+        model = Weight(torch.randn(4, 6))
+        wrapper = build_optim_wrapper(model, {"optimizer": {**cfg, **choice}})
+        for step in range(6):
+            if step == 3:
+                model.weight.data = model.weight.data.t().contiguous().t()
+            model.weight.grad = torch.arange(24.0).add(step).view(4, 6).sin()
+            wrapper.step()
+        return model.weight.detach()
+
+    torch.testing.assert_close(trained(), trained(fused=False))
+
+
+@pytest.mark.parametrize("cfg", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_a_model_that_is_cast_within_the_training(cfg):
+    model = Weight(torch.ones(4, 6))
+    wrapper = build_optim_wrapper(model, {"optimizer": cfg})
+    for step in range(4):
+        if step == 2:
+            model.double()
+        wrapper.update_params(model(step))
+    state = wrapper.optimizer.state[model.weight]
+    assert {value.dtype for value in state.values() if value.shape == (4, 6)} == {torch.float64}
+
+
+def test_momentum_that_a_schedule_begins():
+    def begin(model, wrapper):
+        wrapper.param_groups[0]["momentum"] = 0.9
+
+    both({**OPTIMIZERS["SGD"], "momentum": 0.0}, lambda: Weight(torch.randn(4, 6)), change=begin)
+
+
+def test_what_has_not_changed_is_not_looked_at_again(monkeypatch):
+    looked = []
+    look = fused_module._look_at_all
+    monkeypatch.setattr(fused_module, "_look_at_all", lambda *args: looked.append(1) or look(*args))
+    model = Branches()
+    wrapper = build_optim_wrapper(model, {"optimizer": OPTIMIZERS["Adam"]})
+    counts = []
+    for step in range(8):
+        wrapper.update_params(model(step))  # from the fourth step on, the second layer has gradients
+        counts.append(len(looked))
+    assert counts == [1, 2, 2, 3, 4, 4, 4, 4]
+    wrapper.load_state_dict(wrapper.state_dict())
+    wrapper.update_params(model(8))
+    assert len(looked) == 5
 
 
 @pytest.mark.parametrize("cfg", OPTIMIZERS.values(), ids=OPTIMIZERS)

@@ -269,7 +269,7 @@ def test_from_cfg_takes_what_it_knows_and_leaves_the_rest(whole_config):
     assert whole_config == before, "the configuration itself is not written to"
     assert runner.optim_wrapper.get_lr()["lr"] == pytest.approx([0.01])
     text = read_checkpoint(Path(runner.work_dir) / "epoch_2.pth")["meta"]["cfg"]
-    assert "'base_lr': 0.1" in text
+    assert "base_lr = 0.1" in text
     assert (Path(runner.work_dir) / "vis_data" / "config.py").is_file()
 
 
@@ -324,6 +324,15 @@ def test_schedules_that_were_made_before_begin_from_the_scaled_rate(make_runner,
     for scheduler in runner.param_schedulers:
         scheduler.step()
     assert wrapper.get_lr()["lr"] == pytest.approx([0.2])
+
+
+def test_learning_rates_may_be_scaled_by_hand(make_runner):
+    runner = make_runner()
+    runner.scale_lr(runner.optim_wrapper)
+    runner.scale_lr(runner.optim_wrapper, {"base_batch_size": 2})
+    assert runner.optim_wrapper.get_lr()["lr"] == [0.1]
+    runner.scale_lr(runner.optim_wrapper, {"base_batch_size": 2, "enable": True})
+    assert runner.optim_wrapper.get_lr()["lr"] == pytest.approx([0.2])
 
 
 def test_a_batch_sampler_is_asked_for_its_size(make_runner, make_loader):

@@ -9,6 +9,7 @@ from .hook import Hook, Priority, get_priority
 from .hook_list import HookList, overrides
 from .iter_timer_hook import IterTimerHook
 from .logger_hook import LoggerHook
+from .optimizer_modes_hook import OptimizerModesHook
 from .param_scheduler_hook import ParamSchedulerHook
 from .place_hook import PlaceHook
 from .position_seed_hook import PositionSeedHook
@@ -29,6 +30,7 @@ __all__ = [
     "HookList",
     "IterTimerHook",
     "LoggerHook",
+    "OptimizerModesHook",
     "ParamSchedulerHook",
     "PlaceHook",
     "PositionSeedHook",

@@ -79,6 +79,9 @@ class BadNumbersHook(Hook):
     With the last two, bad numbers are found in gradients too where nothing is clipped. An optimizer wrapper that is no
     :class:`OptimWrapper` cannot be watched, as a warning says: then nothing is looked after.
 
+    A run with several optimizers takes ``'raise'`` or ``'rollback'``: what one of them has left out, another may have
+    built on already.
+
     Args:
         policy: ``'raise'``, ``'skip'`` or ``'rollback'``.
         interval: Iterations from one reading to the next; by default that of :class:`LoggerHook`, so that the host
@@ -109,7 +112,7 @@ class BadNumbersHook(Hook):
         self.skipped = 0
         """How many steps were left out, as far as they were read."""
         self._every = 1
-        self._watch = NumberWatch(0)
+        self._watches: list[NumberWatch] = [NumberWatch(0)]
         self._skips: SkipWatch | None = None
         self._watching = False  # also when a signal has left the loop and a checkpoint is saved, unlike is_training
         self._group: dict[str, Any] = {}
@@ -130,16 +133,28 @@ class BadNumbersHook(Hook):
         if not isinstance(wrapper, OptimWrapper):
             self._say_that_nothing_is_watched(runner, type(wrapper))
             return
+        parts = list(wrapper.parts.values())
         if self.policy == "skip":
-            self._watch = self._skips = SkipWatch(runner.iter, runner.model)
+            if len(parts) > 1:
+                raise ValueError(
+                    "BadNumbersHook: policy 'skip' takes back a step of one optimizer, but this run has"
+                    f" {len(parts)} ({', '.join(wrapper.parts)}), each of which builds on what the others have done."
+                    " Write policy='rollback' or 'raise'."
+                )
+            self._skips = SkipWatch(runner.iter, runner.model)
+            self._watches = [self._skips]
             if _holds_gradients(wrapper):  # else what was gathered before a stop is lost, and a group begins
                 self._skips.load_state_dict(group)
             self._say_if_waiting(runner)
-        elif self.policy == "rollback" and not wrapper.scales_loss:
-            self._watch = GradientWatch(runner.iter, wrapper.optimizer)
+        elif self.policy == "rollback":
+            self._watches = [
+                NumberWatch(runner.iter) if part.scales_loss else GradientWatch(runner.iter, part.optimizer)
+                for part in parts
+            ]
         else:
-            self._watch = NumberWatch(runner.iter)
-        wrapper.watch = self._watch
+            self._watches = [NumberWatch(runner.iter)]
+        for number, part in enumerate(parts):
+            part.watch = self._watches[number % len(self._watches)]  # one of its own, or that of all
         self._watching = True
         self._first = runner.iter
         self._counts = update_counts(runner)
@@ -157,10 +172,10 @@ class BadNumbersHook(Hook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Take back what a step that was left out has changed; read, where it is time."""
-        watch = self._watch
-        if watch.follows_steps:
-            watch.end_iteration()
-        watch.iteration += 1
+        for watch in self._watches:
+            if watch.follows_steps:
+                watch.end_iteration()
+            watch.iteration += 1
         if (batch_idx + 1) % self._every == 0:
             self._look(runner)
 
@@ -178,8 +193,10 @@ class BadNumbersHook(Hook):
         if not self._watching:
             return
         wrapper = runner.optim_wrapper
-        if self._skips is None and self._watch.iteration > self._first:
-            self._watch.note_state(wrapper.optimizer, max(_recorded(runner) - 1, 0), not wrapper.scales_loss)
+        watch = self._watches[0]
+        if self._skips is None and watch.iteration > self._first:
+            for part in wrapper.parts.values():
+                watch.note_state(part.optimizer, max(_recorded(runner) - 1, 0), not part.scales_loss)
         self._look(runner)
         self._has_saved = True
 
@@ -211,13 +228,13 @@ class BadNumbersHook(Hook):
             self._read_skipped()
             self._warn(runner)
             return
-        found = self._watch.take()
+        found = sorted((bad for watch in self._watches for bad in watch.take()), key=lambda bad: bad.iteration)
         first = _first_of_all(found[0] if found else None)
         if first is not None:
             self._stop_at(runner, first)
 
     def _read_skipped(self) -> None:
-        found = [bad.iteration for bad in self._watch.take()]
+        found = [bad.iteration for watch in self._watches for bad in watch.take()]
         self.skipped += len(found)
         self._untold += found
 
@@ -234,7 +251,9 @@ class BadNumbersHook(Hook):
     def _stop_at(self, runner: Runner, bad: BadNumber) -> NoReturn:
         loop: Any = runner.train_loop
         # Where gradients gather, their norm is that of the group, unless each iteration is looked at.
-        counts = runner.optim_wrapper.accumulative_counts if bad.what == "gradient" and self.policy == "raise" else 1
+        counts = 1
+        if bad.what == "gradient" and self.policy == "raise":  # of several optimizers, the longest group that it may be
+            counts = max(part.accumulative_counts for part in runner.optim_wrapper.parts.values())
         first = bad.iteration // counts * counts
         place_of_batch = getattr(loop, "place_of_batch", lambda iteration: None)  # a user's loop may be any
         found = [place_of_batch(iteration) for iteration in range(first, bad.iteration + 1)]
@@ -269,7 +288,7 @@ class BadNumbersHook(Hook):
         return found.file
 
     def _say_that_nothing_is_watched(self, runner: Runner, kind: type) -> None:
-        self._watch = NumberWatch(runner.iter)
+        self._watches = [NumberWatch(runner.iter)]
         if not self._told:
             self._told = True
             runner.logger.warning(

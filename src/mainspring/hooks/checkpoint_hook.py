@@ -173,7 +173,7 @@ class CheckpointHook(Hook):
 
     def _warn_of_what_is_not_saved(self, runner: Runner) -> None:
         wanted = {"save_optimizer": self.save_optimizer}
-        if runner.param_schedulers:
+        if runner.schedules:
             wanted["save_param_scheduler"] = self.save_param_scheduler
         lacking = [f"{name}=False" for name, is_saved in wanted.items() if not is_saved]
         if lacking:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import CheckpointError, load_weights
+from ..checkpoint import CheckpointError, load_weights, save_checkpoint
+from ..dist import is_main_process
 from ..logging import print_log
 from ..model import BaseAveragedModel
 from ..model.counterparts import Pairs, copy_tensors
 from ..optim import OptimWrapper
 from ..registry import HOOKS, MODELS
-from ..utils import check_type
+from ..utils import check_type, display_path
 from .checkpoint_hook import CheckpointHook
 from .hook import Hook
 
@@ -49,11 +51,14 @@ class EMAHook(Hook):
             where only weights are loaded.
         begin_iter: The iteration, counted from 1, at which the average begins.
         begin_epoch: The epoch, counted from 1, with which the average begins; only one of the two is given.
+        weights_file: The name of a file in the work directory, such as ``'ema.safetensors'`` or ``'ema.pth'``: when the
+            training is over, the weights for evaluation are written there, under the model's own names, and nothing
+            else. The ``published_keys`` of :class:`CheckpointHook` do so for the best checkpoint, too.
         **kwargs: Arguments of ``ema_type`` but its model, such as ``momentum`` or ``update_buffers``.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument is negative, or both beginnings are given.
+        ValueError: An argument is negative, or both beginnings are given; or ``weights_file`` is no such name.
     """
 
     priority = "NORMAL"
@@ -64,6 +69,7 @@ class EMAHook(Hook):
         strict_load: bool = False,
         begin_iter: int = 0,
         begin_epoch: int = 0,
+        weights_file: str | None = None,
         **kwargs: Any,
     ) -> None:
         check_type(ema_type, str | type, "EMAHook: ema_type")
@@ -77,6 +83,15 @@ class EMAHook(Hook):
                 f"EMAHook: begin_iter={begin_iter} and begin_epoch={begin_epoch} both say when the average begins. Give"
                 " one of them."
             )
+        check_type(weights_file, str | None, "EMAHook: weights_file")
+        if weights_file is not None and (
+            Path(weights_file).name != weights_file or Path(weights_file).suffix not in (".pth", ".safetensors")
+        ):
+            raise ValueError(
+                "EMAHook: weights_file must be the name of a file, without a directory, that ends with '.safetensors'"
+                f" or '.pth', but it is {weights_file!r}."
+            )
+        self.weights_file = weights_file
         self.ema_cfg = {"type": ema_type, **kwargs}
         self.strict_load = strict_load
         self.begin_iter = begin_iter
@@ -167,6 +182,16 @@ class EMAHook(Hook):
         """Put the trained weights back."""
         self._put_back()
 
+    def after_train(self, runner: Runner) -> None:
+        """Write the file of weights, if one was asked for."""
+        if self.weights_file is None or not is_main_process():
+            return
+        weights = runner.model.state_dict()
+        weights.update((name, own.detach()) for name, own in self._averaged().items())
+        file = Path(runner.work_dir) / self.weights_file
+        save_checkpoint({"state_dict": weights}, file)
+        runner.logger.info(f"Wrote the weights for evaluation to {display_path(file)!r}")
+
     def before_stop(self, runner: Runner) -> None:
         """Put the trained weights back, if a validation is abandoned."""
         self._put_back()
@@ -178,12 +203,14 @@ class EMAHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Put the averaged weights into ``state_dict``, the trained ones with the steps into ``ema_state_dict``."""
         average = self.ema_model
-        pairs = average.pairs(self.src_model) if average.updates else {}
+        averaged = self._averaged()
+        pairs = average.pairs(self.src_model) if averaged else {}
         weights = checkpoint["state_dict"]
         saved = average.state_dict()
-        for name, own in average.module.state_dict(keep_vars=True).items():
+        for name in average.module.state_dict():
             saved[_PREFIX + name] = weights[name]
-            if isinstance(own, Tensor) and own in pairs:
+            own = averaged.get(name)
+            if own is not None:
                 saved[_PREFIX + name] = self._held.get(pairs[own], pairs[own]).detach()
                 weights[name] = own.detach()
         checkpoint["ema_state_dict"] = saved
@@ -239,6 +266,13 @@ class EMAHook(Hook):
                 f" {type(average).__name__}."
             )
         self._models = runner.model, average
+
+    def _averaged(self) -> dict[str, Tensor]:
+        """Return the averages by the names of the model's tensors; none before the first update."""
+        average = self.ema_model
+        pairs = average.pairs(self.src_model) if average.updates else {}
+        named = average.module.state_dict(keep_vars=True).items()
+        return {name: own for name, own in named if isinstance(own, Tensor) and own in pairs}
 
     @torch.no_grad()
     def _put_in(self) -> None:

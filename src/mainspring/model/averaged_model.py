@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..utils import check_type
-from .counterparts import Pairs, copied, copy_tensors, counterparts, grouped
+from .correspondence import Correspondence
+from .counterparts import Pairs, copied, copy_tensors
 
 __all__ = ["BaseAveragedModel"]
 
@@ -74,6 +75,7 @@ class BaseAveragedModel(nn.Module, ABC):
         self.update_buffers = update_buffers
         self.register_buffer("steps", torch.tensor(0, dtype=torch.long, device=device))
         self._counted = (self.steps, self.steps._version, 0)
+        self._found: Correspondence | None = None
 
     @abstractmethod
     def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps: int) -> None:
@@ -105,8 +107,7 @@ class BaseAveragedModel(nn.Module, ABC):
         Raises:
             ValueError: The model is not the one of which this average was made, or has changed since.
         """
-        averaged, _ = counterparts(self.module, model, self.update_buffers)
-        return averaged
+        return self._counterparts(model).averaged
 
     def copy_from(self, model: nn.Module) -> None:
         """Make the average a copy of the model as it is; :attr:`steps` stays.
@@ -114,9 +115,9 @@ class BaseAveragedModel(nn.Module, ABC):
         Raises:
             ValueError: As for :meth:`pairs`.
         """
-        averaged, followed = counterparts(self.module, model, self.update_buffers)
-        copy_tensors(averaged)
-        copy_tensors(followed)
+        found = self._counterparts(model)
+        copy_tensors(found.averaged)
+        copy_tensors(found.followed)
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
@@ -129,15 +130,26 @@ class BaseAveragedModel(nn.Module, ABC):
             ValueError: As for :meth:`pairs`.
         """
         number = self.updates
-        averaged, followed = counterparts(self.module, model, self.update_buffers)
+        found = self._counterparts(model)
         if number == 0:
-            copy_tensors(averaged)
+            copy_tensors(found.averaged)
         elif number % self.interval == 0:
-            for own, theirs in grouped(averaged):
-                self._average(own, [tensor.to(own[0]) for tensor in theirs] if _differ(own, theirs) else theirs, number)
-        copy_tensors(followed)
+            self._average_all(found, number)
+        for own, theirs in found.followed_lists:
+            torch._foreach_copy_(own, theirs)
         self.steps.add_(1)
         self._counted = (self.steps, self.steps._version, number + 1)
+
+    def _counterparts(self, model: nn.Module) -> Correspondence:
+        found = self._found
+        if found is None or not found.holds(self.module, model, self.update_buffers):
+            found = self._found = Correspondence(self.module, model, self.update_buffers)
+        return found
+
+    def _average_all(self, found: Correspondence, steps: int) -> None:
+        """Take all tensors of the model into their averages."""
+        for own, theirs in found.lists:
+            self._average(own, [tensor.to(own[0]) for tensor in theirs] if _differ(own, theirs) else theirs, steps)
 
     def _average(self, averaged: list[Tensor], sources: list[Tensor], steps: int) -> None:
         """Take tensors of one device and type into their averages."""

@@ -12,6 +12,7 @@ from ..logging import print_log
 from ..registry import MODELS
 from ..utils import check_type
 from .averaged_model import BaseAveragedModel
+from .correspondence import Correspondence
 
 __all__ = ["ExponentialMovingAverage", "MomentumAnnealingEMA", "StochasticWeightAverage"]
 
@@ -26,6 +27,13 @@ class _Interpolation(BaseAveragedModel):
     def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps: int) -> None:
         """Move the average towards the model's tensor; see the class for how far."""
         averaged_param.lerp_(source_param, self._weight(steps))
+
+    def _average_all(self, found: Correspondence, steps: int) -> None:
+        if getattr(self.avg_func, "__func__", None) is _Interpolation.avg_func:
+            weight = self._weight(steps)
+            for own, parts in found.joined():
+                own.lerp_(torch.cat(parts), weight)
+        super()._average_all(found, steps)
 
     def _average(self, averaged: list[Tensor], sources: list[Tensor], steps: int) -> None:
         if getattr(self.avg_func, "__func__", None) is _Interpolation.avg_func:

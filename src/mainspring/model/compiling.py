@@ -13,7 +13,7 @@ from torch import nn
 
 from ..logging import print_log
 
-__all__ = ["Compile", "compile_model"]
+__all__ = ["Compile", "compile_model", "repeated_blocks"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def compile_model(model: nn.Module, cfg: Compile) -> None:
             summing of losses and the optimizer are not.
         cfg: How.
     """
-    parts = list(_repeated_blocks(model)) if cfg.regional else []
+    parts = list(repeated_blocks(model)) if cfg.regional else []
     if cfg.regional and not parts:
         print_log(
             f"compile.regional: {type(model).__name__} has no blocks of one class in an nn.ModuleList or nn.Sequential,"
@@ -65,7 +65,7 @@ def compile_model(model: nn.Module, cfg: Compile) -> None:
             _keep_results(part)
 
 
-def _repeated_blocks(module: nn.Module) -> Iterator[nn.Module]:
+def repeated_blocks(module: nn.Module) -> Iterator[nn.Module]:
     """Yield the outermost modules that stand in a list with others of their class, and are made of modules."""
     children = list(module.children())
     counts = Counter(map(type, children)) if isinstance(module, nn.ModuleList | nn.Sequential) else Counter()
@@ -73,7 +73,7 @@ def _repeated_blocks(module: nn.Module) -> Iterator[nn.Module]:
         if counts[type(child)] > 1 and any(True for _ in child.children()):
             yield child
         else:
-            yield from _repeated_blocks(child)
+            yield from repeated_blocks(child)
 
 
 def _fall_back(part: nn.Module) -> None:

@@ -3,7 +3,10 @@
 from . import optimizers as _optimizers  # noqa: F401  registers those of torch
 from .amp_optim_wrapper import AmpOptimWrapper
 from .constructor import DefaultOptimWrapperConstructor, build_optim_wrapper
+from .layer_decay import LayerDecayCfg, LayerDecayOptimWrapperConstructor
+from .muon import MuonWithAdamW
 from .optim_wrapper import OptimWrapper
+from .optim_wrapper_dict import OptimWrapperDict
 from .param_groups import ParamwiseCfg
 from .scheduler import *  # noqa: F403
 from .scheduler import __all__ as _schedulers
@@ -11,7 +14,11 @@ from .scheduler import __all__ as _schedulers
 __all__ = [
     "AmpOptimWrapper",
     "DefaultOptimWrapperConstructor",
+    "LayerDecayCfg",
+    "LayerDecayOptimWrapperConstructor",
+    "MuonWithAdamW",
     "OptimWrapper",
+    "OptimWrapperDict",
     "ParamwiseCfg",
     "build_optim_wrapper",
     *_schedulers,

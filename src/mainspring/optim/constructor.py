@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -13,8 +14,11 @@ from ..logging import print_log
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, build
 from ..utils import check_type, options_from
 from .fused import with_fused_step
+from .muon import MuonWithAdamW, hidden_matrices, split_groups
 from .optim_wrapper import OptimWrapper
-from .param_groups import ParamwiseCfg, merged, parts_of, report_unused_keys, settings_for, table_of
+from .optim_wrapper_dict import OptimWrapperDict
+from .param_groups import ParamwiseCfg, Part, merged, parts_of, report_unused_keys, settings_for, table_of
+from .several import build_several, check_several, describes_several
 
 __all__ = ["DefaultOptimWrapperConstructor", "build_optim_wrapper"]
 
@@ -28,15 +32,22 @@ def build_optim_wrapper(model: nn.Module, cfg: OptimWrapper | Optimizer | Mappin
         model: Its parameters are optimised.
         cfg: A wrapper, which is returned as it is; an optimizer, which is wrapped; or a dict with the key
             ``optimizer`` (a config dict or an object) and optionally ``type`` (default ``OptimWrapper``), the
-            wrapper's other arguments, ``constructor`` and ``paramwise_cfg``.
+            wrapper's other arguments, ``constructor`` and ``paramwise_cfg``; or a dict of several of these by the
+            names of submodules, ``dict(generator=dict(optimizer=...), discriminator=dict(optimizer=...))``, which gives
+            an :class:`~mainspring.optim.OptimWrapperDict`.
 
     Raises:
         TypeError: ``cfg`` is none of these.
         ValueError: The model has no trainable parameter, or the optimizer holds none of its parameters.
     """
+    if isinstance(cfg, Mapping) and describes_several(cfg):
+        return build_several(model, cfg, build_optim_wrapper)
     wrapper = _build(model, cfg)
     if isinstance(wrapper, OptimWrapper):
-        _check_parameters(model, wrapper)
+        for part in wrapper.parts.values():
+            _check_parameters(model, part)
+    if isinstance(wrapper, OptimWrapperDict):
+        check_several(model, wrapper)
     return wrapper
 
 
@@ -90,6 +101,9 @@ class DefaultOptimWrapperConstructor:
     ['that of the optimizer', 'that of the optimizer', 0.0, 0.0]
     """
 
+    cfg_type: type[ParamwiseCfg] = ParamwiseCfg
+    """What the keys of ``paramwise_cfg`` are."""
+
     def __init__(self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None) -> None:
         if not isinstance(optim_wrapper_cfg, Mapping):
             raise TypeError(
@@ -107,6 +121,7 @@ class DefaultOptimWrapperConstructor:
         self.optimizer_cfg: dict[str, Any] = dict(optimizer) if isinstance(optimizer, Mapping) else {}
         self.base_lr: float | None = self.optimizer_cfg.get("lr")
         self.base_wd: float | None = self.optimizer_cfg.get("weight_decay")
+        self._matrices: dict[int, nn.Parameter] | None = None  # of MuonWithAdamW, what Muon gets, by the ids
         if self.paramwise_cfg and not self.optimizer_cfg:
             raise ValueError(
                 "optim_wrapper.paramwise_cfg needs the optimizer as a config dict, but it is an object, whose groups"
@@ -130,16 +145,18 @@ class DefaultOptimWrapperConstructor:
                     f"optim_wrapper.optimizer.lr must be a number, but it is {optimizer['lr']!r} (str). In YAML, 1e-4"
                     " is a string: write 1.0e-4."
                 )
+            optimizer = self._find_matrices(optimizer, model)
             params: list[Any] = list(model.parameters())
-            if self.paramwise_cfg:
+            if self.paramwise_cfg or self._matrices is not None:
                 groups: list[dict[str, Any]] = []
-                self.add_params(groups, model)
-                params = merged(groups)
+                if self.paramwise_cfg:
+                    self.add_params(groups, model)
+                else:
+                    groups.append({"params": params})
+                params = merged(groups if self._matrices is None else split_groups(groups, self._matrices.values()))
             optimizer = build({**with_fused_step(optimizer, model), "params": params}, OPTIMIZERS)
-            if self.paramwise_cfg:
-                names = {id(parameter): name for name, parameter in model.named_parameters()}
-                table = table_of(optimizer.param_groups, names, optimizer.defaults)
-                print_log(f"Parameter groups of {type(optimizer).__name__}:\n{table}", "current")
+            if self.paramwise_cfg or self._matrices is not None:
+                print_log(self._told(optimizer, model), "current")
         options.setdefault("type", OptimWrapper)
         built: OptimWrapper = build({**options, "optimizer": optimizer}, OPTIM_WRAPPERS)
         return built
@@ -161,7 +178,7 @@ class DefaultOptimWrapperConstructor:
             prefix: The name of the part.
             is_dcn_module: Whether the part belongs to a deformable convolution.
         """
-        cfg = options_from(ParamwiseCfg, self.paramwise_cfg, "optim_wrapper.paramwise_cfg")
+        cfg = options_from(self.cfg_type, self.paramwise_cfg, "optim_wrapper.paramwise_cfg")
         self._check_bases(cfg)
         known = {id(parameter) for group in params for parameter in group["params"]}
         names, repeated = [], []
@@ -171,7 +188,7 @@ class DefaultOptimWrapperConstructor:
                 repeated.append(part.name)
                 continue
             known.add(id(part.parameter))
-            own = settings_for(part, cfg, self.base_lr, self.base_wd) if part.parameter.requires_grad else {}
+            own = self._settings_for(part, cfg) if part.parameter.requires_grad else {}
             params.append({"params": [part.parameter], **own})
         report_unused_keys(cfg, names)
         if repeated and not cfg.bypass_duplicate:
@@ -181,6 +198,36 @@ class DefaultOptimWrapperConstructor:
                 "current",
                 logging.WARNING,
             )
+
+    def _told(self, optimizer: Optimizer, model: nn.Module) -> str:
+        """Return what the log says of the groups."""
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        table = table_of(optimizer.param_groups, names, optimizer.defaults)
+        return f"Parameter groups of {type(optimizer).__name__}:\n{table}"
+
+    def _settings_for(self, part: Part, cfg: ParamwiseCfg) -> dict[str, Any]:
+        """Return the options of a parameter that are not those of the optimizer."""
+        return settings_for(part, cfg, *self._bases(part))
+
+    def _bases(self, part: Part) -> tuple[float | None, float | None]:
+        """Return the learning rate and the weight decay that factors of a parameter multiply."""
+        if self._matrices is None or id(part.parameter) in self._matrices:
+            return self.base_lr, self.base_wd
+        defaults = inspect.signature(MuonWithAdamW).parameters
+        own = {
+            name: self.optimizer_cfg.get(name, defaults[name].default) for name in ("adamw_lr", "adamw_weight_decay")
+        }
+        return own["adamw_lr"], own["adamw_weight_decay"]
+
+    def _find_matrices(self, optimizer: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
+        """Return the optimizer's config without what chooses parameters by their names, which is done here."""
+        options = dict(optimizer)
+        kind = options.get("type")
+        kind = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
+        if isinstance(kind, type) and issubclass(kind, MuonWithAdamW):
+            keys = {name: options.pop(name, ()) for name in ("adamw_keys", "muon_keys")}
+            self._matrices = {id(matrix): matrix for matrix in hidden_matrices(model, **keys)}
+        return options
 
     def _check_bases(self, cfg: ParamwiseCfg) -> None:
         """Refuse factors of what the optimizer's config does not give: nothing would come of them."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import logging
+import operator
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -18,6 +20,9 @@ __all__ = ["prepare_fused_step", "with_fused_step"]
 
 _DEVICES = {"cpu", "cuda", "mps", "xpu"}
 _DTYPES = {torch.float32, torch.float64}
+_KNOWN = ("torch.optim", "mainspring.optim")  # whose classes take ``fused`` for what torch means by it
+_is_contiguous = torch.Tensor.is_contiguous
+_SEEN: WeakKeyDictionary[Optimizer, _Seen] = WeakKeyDictionary()
 
 
 def with_fused_step(cfg: Mapping[str, Any], model: nn.Module) -> Mapping[str, Any]:
@@ -27,8 +32,8 @@ def with_fused_step(cfg: Mapping[str, Any], model: nn.Module) -> Mapping[str, An
     another order of operations: results differ from it by rounding, by about 1e-7 in float32 after tens of steps.
 
     It is left out where the config says how the step is made (``fused=False`` is torch's default, ``foreach``,
-    ``capturable``, ``differentiable``) or damps the momentum of SGD, where the class is not torch's own, and where a
-    parameter is not float32 or float64, lies on a device without such kernels, or gets sparse gradients.
+    ``capturable``, ``differentiable``) or damps the momentum of SGD, where the class is neither torch's nor ours, and
+    where a parameter is not float32 or float64, lies on a device without such kernels, or gets sparse gradients.
 
     Args:
         cfg: The config, with ``type``.
@@ -36,7 +41,7 @@ def with_fused_step(cfg: Mapping[str, Any], model: nn.Module) -> Mapping[str, An
     """
     kind = cfg.get("type")
     kind = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
-    if not isinstance(kind, type) or not kind.__module__.startswith("torch.optim"):
+    if not isinstance(kind, type) or not kind.__module__.startswith(_KNOWN):
         return cfg
     chosen = cfg.get("fused") is not None or cfg.get("foreach") is not None
     if chosen or cfg.get("capturable") or cfg.get("differentiable") or cfg.get("dampening"):
@@ -58,23 +63,85 @@ def prepare_fused_step(optimizer: Optimizer) -> None:
     after a change of the memory format, is copied into the parameter's layout, and missing momentum is made, as zeros:
     the step makes the gradient of it. Where that does not help, with sparse gradients and with parameters that leave
     gaps in their memory, the plain step is taken from then on, with a warning.
+
+    All of it is looked at when something may have changed: in the first two steps, of which one makes the state; after
+    a state was loaded or a group was added; and when a parameter has another dtype, or it or its gradient has other
+    strides than before, or has come or gone. Only this last is compared in each step.
     """
-    for group in optimizer.param_groups:
-        if not group.get("fused"):
-            continue
-        needs_momentum = type(optimizer) is torch.optim.SGD and group["momentum"] != 0 and group["dampening"] == 0
+    groups = [group for group in optimizer.param_groups if group.get("fused")]
+    if not groups:
+        return
+    seen = _SEEN.get(optimizer)
+    unchanged = seen is not None and seen.holds(optimizer, groups)
+    if not unchanged and _look_at_all(optimizer, groups):
+        _SEEN[optimizer] = _Seen(optimizer, groups)
+
+
+class _Seen:
+    """What all that was looked at depends on, as it was then."""
+
+    def __init__(self, optimizer: Optimizer, groups: list[dict[str, Any]]) -> None:
+        self.state = optimizer.state
+        self.states = len(optimizer.state)
+        self.momentum = [_needs_momentum(optimizer, group) for group in groups]
+        self.members: list[list[torch.Tensor]] = [list(group["params"]) for group in groups]
+        parameters = [parameter for members in self.members for parameter in members]
+        self.dtypes = [parameter.dtype for parameter in parameters]
+        self.updated = [parameter for parameter in parameters if parameter.grad is not None]
+        self.left = [parameter for parameter in parameters if parameter.grad is None]
+        self.contiguous = all(map(_is_contiguous, self.updated))
+        self.strides = [parameter.stride() for parameter in self.updated]
+
+    def holds(self, optimizer: Optimizer, groups: list[dict[str, Any]]) -> bool:
+        """Whether all is as it was."""
+        if (
+            self.state is not optimizer.state
+            or self.states != len(self.state)
+            or len(groups) != len(self.members)
+            or self.momentum != [_needs_momentum(optimizer, group) for group in groups]
+        ):
+            return False
+        for group, members in zip(groups, self.members, strict=True):
+            if len(group["params"]) != len(members) or not all(map(operator.is_, group["params"], members)):
+                return False
+        if [parameter.dtype for members in self.members for parameter in members] != self.dtypes:
+            return False
+        if any(parameter.grad is not None for parameter in self.left):
+            return False
+        try:
+            return self._lie_alike([parameter.grad for parameter in self.updated])
+        except (AttributeError, RuntimeError, TypeError):  # None, or a sparse one, has no strides
+            return False
+
+    def _lie_alike(self, gradients: list[Any]) -> bool:
+        """Whether parameters and gradients lie as the parameters did."""
+        if self.contiguous:  # all that was looked at is: no need to compare strides, which takes twice as long
+            return all(map(_is_contiguous, gradients)) and all(map(_is_contiguous, self.updated))
+        return self.strides == [parameter.stride() for parameter in self.updated] and self.strides == [
+            gradient.stride() for gradient in gradients
+        ]
+
+
+def _needs_momentum(optimizer: Optimizer, group: dict[str, Any]) -> bool:
+    return type(optimizer) is torch.optim.SGD and group["momentum"] != 0 and group["dampening"] == 0
+
+
+def _look_at_all(optimizer: Optimizer, groups: list[dict[str, Any]]) -> bool:
+    """Bring all into the form that fused kernels need, and return whether that was possible."""
+    for group in groups:
+        needs_momentum = _needs_momentum(optimizer, group)
         for parameter in group["params"]:
             gradient = parameter.grad
             if gradient is None:
                 continue
             if gradient.layout is not torch.strided:
                 _leave_fused_step(optimizer, "gets sparse gradients", parameter)
-                return
+                return False
             strides = parameter.stride()
             if gradient.stride() != strides:
                 if not _is_dense(parameter):
                     _leave_fused_step(optimizer, f"has gaps in its memory (strides {tuple(strides)})", parameter)
-                    return
+                    return False
                 parameter.grad = _laid_out_like(parameter, gradient)
             state = optimizer.state.get(parameter)
             if needs_momentum and (state is None or state.get("momentum_buffer") is None):
@@ -83,6 +150,7 @@ def prepare_fused_step(optimizer: Optimizer) -> None:
                 for key, value in state.items():
                     if _lies_otherwise(value, parameter):
                         state[key] = _laid_out_like(parameter, value)
+    return True
 
 
 def _lies_otherwise(value: Any, parameter: torch.Tensor) -> bool:
@@ -110,7 +178,8 @@ def _is_dense(tensor: torch.Tensor) -> bool:
 
 def _leave_fused_step(optimizer: Optimizer, reason: str, parameter: torch.Tensor) -> None:
     for group in optimizer.param_groups:
-        group["fused"] = False
+        if group.get("fused"):
+            group["fused"] = False
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]  # by which GradScaler knows a fused step
     print_log(
         f"A parameter of shape {tuple(parameter.shape)} {reason}, so that {type(optimizer).__name__} takes torch's"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,17 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from ..logging import print_log
 from ..utils import nearest
 
-__all__ = ["ParamwiseCfg", "Part", "merged", "parts_of", "report_unused_keys", "settings_for", "table_of"]
+__all__ = [
+    "ParamwiseCfg",
+    "Part",
+    "hint",
+    "merged",
+    "parts_of",
+    "report_unused_keys",
+    "settings_for",
+    "table_of",
+    "unused_keys",
+]
 
 _NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 _DEFORMABLE = {"DeformConv2d", "ModulatedDeformConv2d"}  # of mmcv and torchvision, which need not be installed
@@ -129,21 +139,30 @@ def _decay_mult(part: Part, cfg: ParamwiseCfg) -> float | None:
     return next((mult for is_meant, mult in meant if is_meant and mult is not None), None)
 
 
+def unused_keys(keys: Iterable[str], names: Sequence[str]) -> Iterator[str]:
+    """Yield for each key that is in the name of no parameter a text that says so, and names the nearest."""
+    for key in keys:
+        if not any(key in name for name in names):
+            yield f"{key!r} is in the name of no parameter.{hint(key, names)}"
+
+
+def hint(key: str, names: Sequence[str]) -> str:
+    """Return a sentence on what of the names of parameters, or of their modules, may have been meant."""
+    pieces = sorted({".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 2)})
+    near = nearest(key, pieces, count=3)
+    if near:
+        return f" Did you mean {' or '.join(map(repr, near))}?"
+    return f" One of them is {names[0]!r}." if names else ""
+
+
 def report_unused_keys(cfg: ParamwiseCfg, names: Sequence[str]) -> None:
     """Say which custom keys match no parameter.
 
     Raises:
         ValueError: There is one, and ``strict`` is on.
     """
-    for key in cfg.custom_keys:
-        if any(key in name for name in names):
-            continue
-        pieces = sorted(
-            {".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 2)}
-        )
-        near = nearest(key, pieces, count=3)
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else f" One of them is {names[0]!r}."
-        text = f"optim_wrapper.paramwise_cfg.custom_keys: {key!r} is in the name of no parameter.{hint}"
+    for told in unused_keys(cfg.custom_keys, names):
+        text = f"optim_wrapper.paramwise_cfg.custom_keys: {told}"
         if cfg.strict:
             raise ValueError(text)
         print_log(text, "current", logging.WARNING)

@@ -14,6 +14,8 @@ from ..evaluator import Evaluator, Metric
 from ..hooks import Hook, HookList, PlaceHook, PositionSeedHook
 from ..logging import print_log
 from ..model import BaseModel, ImgDataPreprocessor, build_data_preprocessor
+from ..optim import OptimWrapperDict
+from ..optim.scheduler.units import accumulative_counts, in_updates
 from ..registry import (
     EVALUATOR,
     HOOKS,
@@ -196,11 +198,35 @@ def _check_keys(options: Mapping[str, Any], kind: type, path: str) -> None:
             )
 
 
-def build_param_schedulers(optim_wrapper: OptimWrapper, cfg: Any, loop: BaseTrainLoop) -> list[Any]:
+def build_param_schedulers(
+    optim_wrapper: OptimWrapper, cfg: Any, loop: BaseTrainLoop
+) -> list[Any] | dict[str, list[Any]]:
     """Build the schedules; one object or config is a list of one, None an empty list.
 
     A schedule that does not say where it ends, ends with the run.
+
+    With several optimizers, the result has a list for each wrapper, by name. So has ``cfg``, where a wrapper that is
+    not named has no schedule; or it is what each of them gets.
     """
+    if not isinstance(optim_wrapper, OptimWrapperDict):
+        return _schedules_of(optim_wrapper, cfg, loop)
+    names = list(optim_wrapper.keys())
+    by_name = dict(cfg) if isinstance(cfg, Mapping) and "type" not in cfg else dict.fromkeys(names, cfg)
+    for name in by_name:
+        if name not in names:
+            raise ValueError(
+                f"param_scheduler[{name!r}]: there is no optimizer wrapper of this name."
+                f"{did_you_mean(str(name), names)} There are: {', '.join(names)}."
+            )
+    return {
+        name: _schedules_of(wrapper, by_name.get(name), loop, f"param_scheduler[{name!r}]")
+        for name, wrapper in optim_wrapper.items()
+    }
+
+
+def _schedules_of(
+    optim_wrapper: OptimWrapper, cfg: Any, loop: BaseTrainLoop, path: str = "param_scheduler"
+) -> list[Any]:
     if cfg is None:
         return []
     schedules: list[Any] = [cfg] if isinstance(cfg, Mapping | str) or not isinstance(cfg, Sequence) else list(cfg)
@@ -212,31 +238,40 @@ def build_param_schedulers(optim_wrapper: OptimWrapper, cfg: Any, loop: BaseTrai
             kind = PARAM_SCHEDULERS.get(kind) if isinstance(kind, str) else kind
             # What watches validations goes on behind the last: it matters to a run that is made longer.
             if not getattr(kind, "need_val_args", False):
-                defaults["end"] = loop.max_epochs if one.get("by_epoch", True) else loop.max_iters
+                defaults["end"] = _end_of_run(one, optim_wrapper, loop)
             one = PARAM_SCHEDULERS.build(one, default_args=defaults)
         if not (callable(getattr(one, "step", None)) and hasattr(one, "by_epoch")):
             raise TypeError(
-                f"param_scheduler[{index}] must be a parameter scheduler or a config dict of one, but it is {one!r}"
+                f"{path}[{index}] must be a parameter scheduler or a config dict of one, but it is {one!r}"
                 f" ({type(one).__name__}). Write it as dict(type='StepLR', step_size=10), for instance. torch's own"
                 " schedulers are not supported."
             )
         groups = getattr(getattr(one, "optimizer", None), "param_groups", None)  # a scheduler may be anybody's
         if groups is not None and not any(group is own for group in groups for own in optim_wrapper.param_groups):
             raise ValueError(
-                f"param_scheduler[{index}] ({type(one).__name__}) was made for another optimizer than that of this run,"
+                f"{path}[{index}] ({type(one).__name__}) was made for another optimizer than that of this run,"
                 " so that it would change nothing. Make it from the one that is passed as optim_wrapper, or give its"
                 " config dict."
             )
         watches = getattr(one, "need_val_args", False) and getattr(one, "begin", 0) == 0
         if one.by_epoch and not watches and isinstance(loop, IterBasedTrainLoop):
             print_log(
-                f"param_scheduler[{index}] ({type(one).__name__}) counts epochs, but training counts iterations, so it"
+                f"{path}[{index}] ({type(one).__name__}) counts epochs, but training counts iterations, so it"
                 " never advances. Write it with by_epoch=False, in iterations.",
                 logger="current",
                 level=logging.WARNING,
             )
         built.append(one)
     return built
+
+
+def _end_of_run(schedule: Mapping[str, Any], optim_wrapper: OptimWrapper, loop: BaseTrainLoop) -> int:
+    """Return where the run ends, in what the config of a schedule counts."""
+    if schedule.get("unit") == "update" and not schedule.get("convert_to_iter_based"):
+        updates: int = in_updates(loop.max_iters, accumulative_counts(optim_wrapper))
+        return updates
+    counts_iterations = schedule.get("unit") == "iter" or not schedule.get("by_epoch", True)
+    return loop.max_iters if counts_iterations else loop.max_epochs
 
 
 def build_evaluator(evaluator: Any) -> Evaluator:

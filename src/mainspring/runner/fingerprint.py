@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..checkpoint import CheckpointError
+from ..optim import OptimWrapper
 from ..utils import did_you_mean, display_path
 
 if TYPE_CHECKING:
@@ -71,10 +72,14 @@ def fingerprint(runner: Runner, with_optimizer: bool = True) -> dict[str, Any]:
     size = getattr(loader, "batch_size", None)
     if size is None:  # it has a batch sampler of its own, which may know; or is a loader of another kind
         size = getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
-    accumulated = getattr(wrapper, "accumulative_counts", 1)  # a user's wrapper may not say
+    parts: dict[str, Any] = dict(wrapper.parts) if isinstance(wrapper, OptimWrapper) else {"": wrapper}
+    # A user's wrapper need say nothing; of several, each may accumulate otherwise.
+    accumulated = {name: getattr(part, "accumulative_counts", 1) for name, part in parts.items()}
     facts: dict[str, Any] = {
         "dataset_length": _length(loader.dataset),
-        "batch_size": None if size is None else size * accumulated * runner.world_size,
+        "batch_size": _of_parts(
+            {name: None if size is None else size * counts * runner.world_size for name, counts in accumulated.items()}
+        ),
         "samples_per_iteration": None if size is None else size * runner.world_size,
         "sampler": _sampler(loader),
         "drop_last": bool(getattr(loader, "drop_last", False)),
@@ -84,9 +89,14 @@ def fingerprint(runner: Runner, with_optimizer: bool = True) -> dict[str, Any]:
     }
     if with_optimizer:
         names = {id(parameter): name for name, parameter in runner.model.named_parameters()}
-        facts["optimizer"] = type(wrapper.optimizer).__name__ if hasattr(wrapper, "optimizer") else None
-        if hasattr(wrapper, "param_groups"):
-            groups = [group["params"] for group in wrapper.param_groups]
+        facts["optimizer"] = _of_parts(
+            {
+                name: type(part.optimizer).__name__ if hasattr(part, "optimizer") else None
+                for name, part in parts.items()
+            }
+        )
+        if all(hasattr(part, "param_groups") for part in parts.values()):
+            groups = [group["params"] for part in parts.values() for group in part.param_groups]
             facts["parameters"] = [names.get(id(parameter), "?") for group in groups for parameter in group]
             facts["optimizer_groups"] = [len(group) for group in groups]
     return facts
@@ -159,6 +169,11 @@ def told_environment(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Return in words which of these facts have changed, and what that costs; empty if none has."""
     changed = [name for name in now if name in before and before[name] != now[name]]
     return "; ".join(f"{name} was {before[name]} and is {now[name]} ({_COSTS[name]})" for name in changed)
+
+
+def _of_parts(facts: dict[str, Any]) -> Any:
+    """Return the fact of the only optimizer wrapper, or those of several by name."""
+    return facts[""] if list(facts) == [""] else dict(facts)
 
 
 def _length(dataset: Any) -> int | None:

@@ -12,6 +12,7 @@ from ..hooks import (
     EarlyStoppingHook,
     EMAHook,
     Hook,
+    OptimizerModesHook,
     ParamSchedulerHook,
     RunningStreamsHook,
     SummaryHook,
@@ -33,6 +34,7 @@ _KEPT_AT: tuple[tuple[type[Hook], tuple[str, ...]], ...] = (
     (CheckpointHook, ()),
     (EarlyStoppingHook, ("after_val_epoch",)),
     (EMAHook, ("after_train_iter",)),
+    (OptimizerModesHook, ()),
     (RunningStreamsHook, ("after_train_iter",)),
     (SummaryHook, ()),
 )
@@ -148,7 +150,7 @@ def warn_if_early(runner: Runner, iteration: int) -> None:
 
 def _changes_the_run(runner: Runner, hook: Hook, stage: str) -> bool:
     if isinstance(hook, ParamSchedulerHook):
-        return any(_advances(schedule, stage) for schedule in runner.param_schedulers)
+        return any(_advances(schedule, stage) for schedule in runner.schedules)
     stages = next((stages for kind, stages in _KEPT_AT if isinstance(hook, kind)), None)
     if stages is not None:
         return stage in stages

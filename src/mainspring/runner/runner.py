@@ -15,11 +15,18 @@ from torch import nn
 
 from ..checkpoint import CheckpointFolder, CheckpointWriter, load_weights
 from ..dataset import build_dataloader
-from ..hooks import Hook, RunningStreamsHook
+from ..hooks import Hook, OptimizerModesHook, RunningStreamsHook
 from ..hooks.bad_number_error import name_of_places
 from ..hooks.bad_numbers_hook import RollBack
+from ..hooks.optimizer_modes_hook import optimizers_with_modes
 from ..logging import MessageHub, MMLogger
-from ..model import BaseModule, Compile, compile_model
+from ..model import (
+    BaseModule,
+    Compile,
+    compile_model,
+    turn_on_activation_checkpointing,
+    turn_on_efficient_conv_bn_eval,
+)
 from ..optim import build_optim_wrapper
 from ..optim.scheduler.chain import scale_parameter
 from ..registry import RUNNERS, init_default_scope
@@ -29,6 +36,7 @@ from .earlier import checkpoint_folders, starting_point
 from .environment import Environment
 from .facts import RunFacts
 from .fingerprint import check_allowed
+from .kept_config import keep_config
 from .life import Life
 from .options import AutoScaleLR
 
@@ -68,8 +76,10 @@ class Runner(RunFacts):
         val_cfg: Options of the validation loop; ``dict()`` takes the defaults.
         test_cfg: Options of the test loop.
         auto_scale_lr: ``dict(base_batch_size=256, enable=True)`` scales the learning rate with the batch size.
-        optim_wrapper: The optimizer: ``dict(optimizer=dict(type='SGD', lr=0.1))``, or an object.
-        param_scheduler: Schedules of the learning rate and other parameters: one or a list.
+        optim_wrapper: The optimizer: ``dict(optimizer=dict(type='SGD', lr=0.1))``, or an object. Several optimizers are
+            a dict by the names of the submodules that they train: ``dict(generator=dict(optimizer=...), ...)``.
+        param_scheduler: Schedules of the learning rate and other parameters: one or a list; for several optimizers a
+            dict of these by their names, or what each of them gets.
         val_evaluator: The metrics of validation: one or a list.
         test_evaluator: The metrics of testing.
         default_hooks: Changes to the default hooks, by slot: ``dict(checkpoint=dict(type='CheckpointHook',
@@ -88,11 +98,17 @@ class Runner(RunFacts):
         default_scope: The scope in which names in configs are looked up first.
         randomness: ``dict(seed=0, deterministic=False)``: the same seed gives the same run.
         experiment_name: The name of the run; by default it is made from the time.
-        cfg: The whole configuration, kept with checkpoints.
+        cfg: The whole configuration, kept with checkpoints; one that was read from a file is kept in ``work_dir``, too.
         allow_changed: What a resumed run may have changed, though it moves the order of the data, such as
             ``['batch_size']``; the error that such a change is otherwise names it.
         compile: True compiles the model's forward pass by ``torch.compile``; a dict gives its options, see
             :class:`~mainspring.model.Compile`.
+        activation_checkpointing: Parts of the model, such as ``['backbone.layer1']``, that compute their activations
+            again in the backward pass, which saves memory; True for the blocks that it repeats. See
+            :func:`~mainspring.model.turn_on_activation_checkpointing`.
+        efficient_conv_bn_eval: Parts of the model whose batch normalisations are computed within the convolutions
+            before them, while they are in eval mode; True for the whole model. See
+            :func:`~mainspring.model.turn_on_efficient_conv_bn_eval`.
         trust: Read ``load_from`` even if it holds objects that are not plain, which RUNS CODE that the file names.
 
     Raises:
@@ -132,6 +148,8 @@ class Runner(RunFacts):
         allow_changed: Sequence[str] = (),
         trust: bool = False,
         compile: bool | Cfg = False,  # noqa: A002  the name that MMEngine's configurations have for it
+        activation_checkpointing: bool | str | Sequence[str] | None = None,
+        efficient_conv_bn_eval: bool | str | Sequence[str] | None = None,
     ) -> None:
         self._given: dict[str, Any] = {
             "train_dataloader": train_dataloader,
@@ -196,12 +214,21 @@ class Runner(RunFacts):
 
         self.env.seed_initialisation()
         self.model = self.build_model(model, data_preprocessor)
+        again = turn_on_activation_checkpointing(self.model, activation_checkpointing or False)
+        if again:
+            self.logger.info(f"activation_checkpointing: {again} parts of {self.model_name} keep only their inputs.")
+        pairs = turn_on_efficient_conv_bn_eval(self.model, efficient_conv_bn_eval or False)
+        if pairs:
+            self.logger.info(f"efficient_conv_bn_eval: {pairs} pairs in {self.model_name} are one convolution each.")
         if options is not None:
             compile_model(self.model, options)
 
     @classmethod
     def from_cfg(cls, cfg: Cfg) -> Self:
-        """Make a runner from a mapping whose keys are the constructor's arguments; others are left alone.
+        """Make a runner from a configuration whose keys are the constructor's arguments; others are left alone.
+
+        Args:
+            cfg: A :class:`~mainspring.Config`, or any other mapping.
 
         Raises:
             ValueError: ``model`` or ``work_dir`` is missing.
@@ -258,15 +285,23 @@ class Runner(RunFacts):
             raise RuntimeError("This runner was given no optim_wrapper: it can validate and test, but not train.")
         _ = self._initialised
         wrapper = self.build_optim_wrapper(cfg)
-        if self._auto_scale_lr is not None and self._auto_scale_lr.enable:
-            self.scale_lr(wrapper, self._auto_scale_lr)
+        self.scale_lr(wrapper, self._auto_scale_lr)
+        with_modes = optimizers_with_modes(wrapper)
+        if with_modes:
+            self._hooks.register(OptimizerModesHook(self.model, with_modes))
         return wrapper
 
     @cached_property
-    def param_schedulers(self) -> list[Any]:
-        """The schedules, in the order in which they were given."""
+    def param_schedulers(self) -> list[Any] | dict[str, list[Any]]:
+        """The schedules, in the order in which they were given; with several optimizers, those of each by its name."""
         cfg = self._given["param_scheduler"]
         return [] if cfg is None else self.build_param_scheduler(cfg)
+
+    @property
+    def schedules(self) -> list[Any]:
+        """The schedules of all optimizers."""
+        given = self.param_schedulers
+        return given if isinstance(given, list) else [schedule for some in given.values() for schedule in some]
 
     @cached_property
     def _dataset_meta(self) -> Any:
@@ -337,6 +372,7 @@ class Runner(RunFacts):
         _ = self.optim_wrapper, self.param_schedulers
 
         def run() -> nn.Module:
+            keep_config(self.cfg, self.work_dir)
             state.say_if_finished(self)
             while True:
                 self.optim_wrapper.initialize_count_status(self.model, self.iter, self.max_iters)
@@ -559,12 +595,19 @@ class Runner(RunFacts):
         wrapper.message_hub = self.message_hub
         return wrapper
 
-    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: AutoScaleLR) -> None:
-        """Multiply the learning rates by the real batch size over the one for which they were chosen.
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: AutoScaleLR | Cfg | None = None) -> None:
+        """Multiply the learning rates by the real batch size over the one for which they were chosen, if that is on.
 
         Schedules that were made before begin from the scaled rates too.
         Goyal et al., "Accurate, large minibatch SGD", 2017: the linear scaling rule.
+
+        Args:
+            optim_wrapper: Whose rates they are.
+            auto_scale_lr: As for the runner; None changes nothing.
         """
+        options = None if auto_scale_lr is None else options_from(AutoScaleLR, auto_scale_lr, "auto_scale_lr")
+        if options is None or not options.enable:
+            return
         batch_size = self.train_dataloader.batch_size
         if batch_size is None:  # it has a batch sampler of its own, which may know
             batch_size = getattr(self.train_dataloader.batch_sampler, "batch_size", None)
@@ -575,16 +618,16 @@ class Runner(RunFacts):
                 " auto_scale_lr out."
             )
         real = batch_size * self.world_size
-        ratio = real / auto_scale_lr.base_batch_size
-        scale_parameter(optim_wrapper, "lr", ratio)
+        ratio = real / options.base_batch_size
+        for wrapper in optim_wrapper.parts.values():
+            scale_parameter(wrapper, "lr", ratio)
         optim_wrapper.keep_settings()
         self.logger.info(
-            f"Learning rates are multiplied by {ratio:g}: batches of {real}, chosen for"
-            f" {auto_scale_lr.base_batch_size}."
+            f"Learning rates are multiplied by {ratio:g}: batches of {real}, chosen for {options.base_batch_size}."
         )
 
-    def build_param_scheduler(self, scheduler: Any) -> list[Any]:
-        """Build the schedules."""
+    def build_param_scheduler(self, scheduler: Any) -> list[Any] | dict[str, list[Any]]:
+        """Build the schedules; with several optimizers, those of each by its name."""
         return build.build_param_schedulers(self.optim_wrapper, scheduler, _of(self.train_loop, "train"))
 
     def build_evaluator(self, evaluator: Any) -> Evaluator:
@@ -612,8 +655,6 @@ class Runner(RunFacts):
 
 # What MMEngine reads from a configuration beside the arguments.
 _NOT_YET = (
-    "activation_checkpointing",
-    "efficient_conv_bn_eval",
     "find_unused_parameters",
     "model_wrapper_cfg",
     "sync_bn",

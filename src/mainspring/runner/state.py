@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pprint
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import torch
 
 from .._version import __version__
 from ..checkpoint import CheckpointError, run_checkpoints
+from ..config import config_text
 from ..hooks import overrides
 from ..utils import display_path, to_plain
 from .base_loop import BaseTrainLoop
@@ -36,7 +36,7 @@ def collect(
     ``meta``             what a person asks: epoch, iteration, seed, time, versions, configuration
     ``state_dict``       the weights
     ``optimizer``        the optimizer wrapper's state
-    ``param_schedulers`` the schedules' progress, one entry each
+    ``param_schedulers`` the schedules' progress, one entry each; of several optimizers by name
     ``message_hub``      scalars and runtime information
     ``train_loop``       the position of the run
     ``hooks``            what hooks keep, by class name
@@ -62,7 +62,7 @@ def collect(
         if save_optimizer:
             checkpoint["optimizer"] = runner.optim_wrapper.state_dict()
         if save_param_scheduler:
-            checkpoint["param_schedulers"] = [schedule.state_dict() for schedule in runner.param_schedulers]
+            checkpoint["param_schedulers"] = _progress_of(runner.param_schedulers)
     whole_meta = {
         "epoch": place["epoch"],
         "iter": place["iter"],
@@ -73,7 +73,7 @@ def collect(
         "torch_version": torch.__version__,
         "environment": environment_facts(runner),
         "dataset_meta": dataset_meta,
-        "cfg": pprint.pformat(dict(runner.cfg), sort_dicts=False) if runner.cfg else "",
+        "cfg": config_text(runner.cfg) if runner.cfg else "",
         **meta,
     }
     checkpoint["meta"] = to_plain(whole_meta, "checkpoint['meta']", exact=False)  # a run that goes on needs none of it
@@ -93,7 +93,7 @@ def restore(
     meta = checkpoint.get("meta", {})
     place = checkpoint.get("train_loop", meta)
     needed = ["optimizer"] if resume_optimizer else []
-    needed += ["param_schedulers"] if resume_param_scheduler and runner.param_schedulers else []
+    needed += ["param_schedulers"] if resume_param_scheduler and runner.schedules else []
     missing = [key for key in needed if key not in checkpoint]
     if missing or not {"epoch", "iter"} <= place.keys():
         raise CheckpointError(
@@ -117,14 +117,17 @@ def restore(
     if resume_optimizer:
         runner.optim_wrapper.load_state_dict(checkpoint["optimizer"])
     if resume_param_scheduler:
-        schedules = checkpoint.get("param_schedulers", [])
-        if len(schedules) != len(runner.param_schedulers):
-            raise CheckpointError(
-                f"{filename!r} holds the progress of {len(schedules)} schedules, but {len(runner.param_schedulers)} are"
-                " configured. Configure as many, or call resume(..., resume_param_scheduler=False)."
-            )
-        for schedule, progress in zip(runner.param_schedulers, schedules, strict=True):
-            schedule.load_state_dict(progress)
+        before, now = _by_name(checkpoint.get("param_schedulers", [])), _by_name(runner.param_schedulers)
+        for name in {**before, **now}:
+            saved, schedules = before.get(name, []), now.get(name, [])
+            if len(saved) != len(schedules):
+                raise CheckpointError(
+                    f"{filename!r} holds the progress of {len(saved)} schedules{f' of {name}' if name else ''}, but"
+                    f" {len(schedules)} are configured. Configure as many, or call"
+                    " resume(..., resume_param_scheduler=False)."
+                )
+            for schedule, progress in zip(schedules, saved, strict=True):
+                schedule.load_state_dict(progress)
     # Within an epoch, were it behind its last iteration, the validation that follows the epoch is still to come.
     within_epoch = runner.by_epoch and place.get("pass_begin", runner.iter) < runner.iter
     runner.visualizer.rewind(runner.iter, validated=not (within_epoch or place.get("val_due", False)))
@@ -136,6 +139,16 @@ def restore(
     if told:
         runner.logger.warning(f"Results will not be bit for bit those of one undisturbed run: {told}")
     runner.logger.info(f"Resumed from {display_path(filename)!r}: epoch {runner.epoch}, iteration {runner.iter}")
+
+
+def _by_name(schedules: list[Any] | Mapping[str, list[Any]]) -> Mapping[str, list[Any]]:
+    return schedules if isinstance(schedules, Mapping) else {"": schedules} if schedules else {}
+
+
+def _progress_of(schedules: list[Any] | dict[str, list[Any]]) -> Any:
+    if isinstance(schedules, dict):
+        return {name: [one.state_dict() for one in some] for name, some in schedules.items()}
+    return [one.state_dict() for one in schedules]
 
 
 def say_if_finished(runner: Runner) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import pprint
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..config import config_text
 from ..registry import VISBACKENDS
 from ..utils import explaining, require
 from .scalars_file import ScalarsFile
@@ -111,20 +111,17 @@ class LocalVisBackend(BaseVisBackend):
         return self._scalars.path
 
     def add_config(self, config: Mapping[str, Any], **kwargs: Any) -> None:
-        """Write the configuration as Python assignments; an object stands there as its ``repr``.
+        """Write the configuration as Python, which :class:`~mainspring.Config` reads; an object is its ``repr``.
 
         Raises:
             TypeError: ``config`` is no mapping.
         """
         if not isinstance(config, Mapping):
             raise TypeError(f"config must be a dict or Config, got {config!r} ({type(config).__name__}).")
-        lines = []
-        for key, value in config.items():
-            target = key if str(key).isidentifier() else f"globals()[{key!r}]"
-            lines.append(f"{target} = {pprint.pformat(value, width=100, sort_dicts=False)}\n")
+        text = config_text(config)
         with explaining("The configuration cannot be written", self._config_save_file):
             self._config_save_file.parent.mkdir(parents=True, exist_ok=True)
-            self._config_save_file.write_text("".join(lines), encoding="utf-8")
+            self._config_save_file.write_text(text, encoding="utf-8")
 
     def add_image(self, name: str, image: np.ndarray[Any, Any], step: int = 0, **kwargs: Any) -> None:
         """Write an image; ``/`` in its name makes directories.
@@ -212,8 +209,7 @@ class TensorboardVisBackend(BaseVisBackend):
 
     def add_config(self, config: Mapping[str, Any], **kwargs: Any) -> None:
         """Show the configuration as a text."""
-        text = pprint.pformat(dict(config), width=100, sort_dicts=False)
-        self.experiment.add_text("config", f"```\n{text}\n```")
+        self.experiment.add_text("config", f"```\n{config_text(config)}```")
 
     def add_image(self, name: str, image: np.ndarray[Any, Any], step: int = 0, **kwargs: Any) -> None:
         """Show an image: uint8 of shape (H, W, 3) in the order red, green, blue, or of shape (H, W)."""
