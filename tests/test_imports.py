@@ -70,3 +70,12 @@ def test_nor_those_of_python(of_training):
 def test_checkpoints_are_read_by_modules_that_a_new_run_does_without(of_training):
     examining = {f"mainspring.checkpoint.{name}" for name in ("calls", "claims", "examining", "legacy")}
     assert not of_training & examining
+
+
+@pytest.mark.parametrize("before", ["enable", "disable"])
+def test_the_collector_of_garbage_is_left_as_it_was(before):
+    program = (
+        f"import gc, mainspring\ngc.{before}()\nbefore = gc.isenabled()\nmainspring.Runner\nassert gc.isenabled() is"
+        " before\ntry:\n    mainspring.Runer\nexcept AttributeError:\n    assert gc.isenabled() is before"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

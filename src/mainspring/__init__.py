@@ -1,5 +1,6 @@
 """A training engine for PyTorch: write the model's ``forward``, mainspring does the rest."""
 
+import gc
 import importlib
 from typing import Any
 
@@ -73,7 +74,14 @@ __all__ = ["__version__", *sorted(_HOME_OF)]
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    # Modules make thousands of objects, none of them garbage: a collection would look at all of torch's for nothing.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    finally:
+        if collects:
+            gc.enable()
     globals()[name] = value
     return value
 
