@@ -142,6 +142,7 @@ def test_bases_by_name_and_in_a_package(write, tmp_path, monkeypatch):
         ("from torch.nn import Linear\n", True),
         ("from mmengine.config import Config\nx = 1\n", False),
         ("_base_ = 'base.py'\nimport torch\n", False),
+        ("a = 1; import torch\n", True),
         ("from mainspring.config import read_base\nwith read_base():\n    from .base import *\n", True),
     ],
 )

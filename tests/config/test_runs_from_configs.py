@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mainspring import Config, Runner
-from mainspring.checkpoint import read_checkpoint
+from mainspring.checkpoint import read_checkpoint, save_checkpoint
 
 PARTS = """
 import torch
@@ -193,3 +193,11 @@ def _as_yaml(cfg):
     values = cfg.to_dict()
     del values["custom_imports"]
     return Config(values, filename="x.yaml").dump()
+
+
+def test_parts_of_a_configuration_are_saved_with_the_state_of_a_hook(tmp_path):
+    cfg = Config.fromstring("{part: {type: Net, sizes: [1, {a: 2}]}}", ".yaml")
+    save_checkpoint({"state": cfg.part, "name": cfg.part.type}, tmp_path / "x.pth")
+    found = read_checkpoint(tmp_path / "x.pth")
+    assert found == {"state": {"type": "Net", "sizes": [1, {"a": 2}]}, "name": "Net"}
+    assert (type(found["state"]), type(found["state"]["sizes"][1]), type(found["name"])) == (dict, dict, str)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from typing import Any, NoReturn, Self
 
-from ..utils import nearest
+from ..utils import KeptAsDict, nearest
 from .errors import ConfigKeyError
 from .lazy import LazyObject, dotted_name, imported
 
@@ -14,7 +14,7 @@ __all__ = ["ConfigDict", "as_plain", "raw_items"]
 _MISSING = object()
 
 
-class ConfigDict(dict[Any, Any]):
+class ConfigDict(KeptAsDict):
     """A dict whose keys are attributes, too; dicts in it, and in its lists and tuples, become of this class.
 
     A key that is not there is an error, which names the nearest ones. What a lazy configuration has imported is

@@ -22,7 +22,7 @@ _OURS = frozenset(("Config", "ConfigDict", "read_base"))
 """What a configuration imports from there for its own use."""
 
 _BASE = re.compile(r"^_base_(?=\s*=[^=])", re.MULTILINE)
-_IMPORT = re.compile(r"^\s*(?:import|from|with)\b", re.MULTILINE)
+_IMPORT = re.compile(r"\bimport\b")
 _HIDDEN = "__b___"
 """Stands for ``_base_`` where that is assigned; as long, so that columns in messages are right."""
 

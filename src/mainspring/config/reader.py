@@ -104,6 +104,11 @@ class Reader:
     def _python(self, templates: Templates, path: Path | None) -> Found:
         file = PythonFile(templates, path)
         lazy = file.is_lazy if self._lazy is None else self._lazy
+        if not lazy and "read_base" in templates.code and file.is_lazy:
+            raise ConfigParsingError(
+                f"{_shown(path)} has its base under read_base(), as only a lazy configuration can. Leave"
+                " lazy_import=False out, or write _base_ = [...]."
+            )
         try:
             if lazy:
                 return self._lazily(file, templates, path)
@@ -112,7 +117,7 @@ class Reader:
         except (ConfigParsingError, ConfigKeyError, FileNotFoundError, SyntaxError):
             raise
         except Exception as error:
-            error.add_note(f"(raised while reading the configuration {display_path(path) if path else '<string>'})")
+            error.add_note(f"(raised while reading the configuration {_shown(path)})")
             raise
         if base is not found.values:  # it has used _base_, and may have changed it: that is what it says, too
             changed = changes(found.values, base)
@@ -133,6 +138,12 @@ class Reader:
 
         templates.take_base({})  # which it does not have by that name
         made = run_lazy(file.filled_tree(), path, load, templates.bare)
+        if "_base_" in made.values:
+            raise ConfigParsingError(
+                f"{_shown(path)} names its base by _base_, which a lazy configuration imports under `with"
+                " read_base():`. Leave lazy_import=True out, or import it so."
+            )
+        _warn_of(made.values.pop("_deprecation_", None), path)
         found.values, found.names, found.imported = made.values, made.names, made.imported
         own = deepcopy(changes(base, made.values)) if base else made.values
         found.sources.append(_source("lazy", templates, path, own))
@@ -141,7 +152,7 @@ class Reader:
     # In YAML and JSON
 
     def _data(self, templates: Templates, kind: str, path: Path | None) -> Found:
-        name = display_path(path) if path else "<string>"
+        name = _shown(path)
         read = read_data(templates, kind, name)
         named = read.pop("_base_", [])
         names = [named] if isinstance(named, str) else named
@@ -166,14 +177,14 @@ class Reader:
             file, scope = base_file(name, path)
             if is_data and file.suffix == ".py" and not self._trust:
                 raise ConfigParsingError(
-                    f"{display_path(path) if path else '<string>'} has the base {name!r}, which is a program, but"
+                    f"{_shown(path)} has the base {name!r}, which is a program, but"
                     f" reading YAML or JSON runs none. {OR_TRUST}"
                 )
             one = self.read(file)
             for key in one.values:
                 if key in owners:
                     raise ConfigKeyError(
-                        f"{display_path(path) if path else 'The configuration'} has two bases with the key {key!r}:"
+                        f"{_shown(path)} has two bases with the key {key!r}:"
                         f" {display_path(owners[key])} and {display_path(file)}. Give it in one of them only, or let"
                         " one be the base of the other."
                     )
@@ -185,15 +196,13 @@ class Reader:
 
     def _on_top(self, found: Found, own: dict[str, Any], kind: str, templates: Templates, path: Path | None) -> Found:
         """Put what a file says itself on top of its bases."""
-        deprecation = own.pop("_deprecation_", None)
-        if deprecation is not None:
-            _warn(deprecation, path)
+        _warn_of(own.pop("_deprecation_", None), path)
         own.pop(DELETE, None)
         found.sources.append(_source(kind, templates, path, own))
         try:
             found.values = merged(found.values, own)
         except (TypeError, ConfigKeyError) as error:
-            error.add_note(f"(in the configuration {display_path(path) if path else '<string>'})")
+            error.add_note(f"(in the configuration {_shown(path)})")
             raise
         found.names = found.values
         return found
@@ -207,6 +216,10 @@ def _text_of(path: Path) -> str:
             f"{display_path(path)} is no text in UTF-8: the byte {error.object[error.start]:#04x} at {error.start}."
             " Save it as UTF-8."
         ) from error
+
+
+def _shown(path: Path | None) -> str:
+    return "<string>" if path is None else display_path(path)
 
 
 def _source(kind: str, templates: Templates, path: Path | None, values: Mapping[str, Any]) -> Source:
@@ -230,9 +243,11 @@ def _scoped(values: dict[str, Any], scope: str | None) -> dict[str, Any]:
     return {key: scoped(value) for key, value in values.items()}
 
 
-def _warn(deprecation: Any, path: Path | None) -> None:
+def _warn_of(deprecation: Any, path: Path | None) -> None:
+    if deprecation is None:
+        return
     told = deprecation if isinstance(deprecation, Mapping) else {}
-    name = display_path(path) if path else "The configuration"
+    name = _shown(path)
     instead = f" Use {told['expected']} instead." if told.get("expected") else ""
     more = f" See {told['reference']}." if told.get("reference") else ""
     warnings.warn(f"{name} is deprecated.{instead}{more}", FutureWarning, stacklevel=2)

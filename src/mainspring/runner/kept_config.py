@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..config import Config
 from ..dist import is_main_process
 from ..logging import print_log
 from ..utils import display_path, explaining
@@ -21,6 +20,10 @@ def keep_config(cfg: Mapping[str, Any], work_dir: str) -> None:
     It stands there whole, with what its bases and overrides say, so that the run can be repeated from it. The file that
     it was read from is left as it is, also where that lies in the work directory.
     """
+    if not cfg:
+        return
+    from ..config import Config  # here, as runs without one do without the package
+
     if not isinstance(cfg, Config) or cfg.filename is None or not is_main_process():
         return
     target = Path(work_dir) / Path(cfg.filename).name

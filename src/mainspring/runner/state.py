@@ -10,7 +10,6 @@ import torch
 
 from .._version import __version__
 from ..checkpoint import CheckpointError, run_checkpoints
-from ..config import config_text
 from ..hooks import overrides
 from ..utils import display_path, to_plain
 from .base_loop import BaseTrainLoop
@@ -73,11 +72,17 @@ def collect(
         "torch_version": torch.__version__,
         "environment": environment_facts(runner),
         "dataset_meta": dataset_meta,
-        "cfg": config_text(runner.cfg) if runner.cfg else "",
+        "cfg": _text_of(runner.cfg) if runner.cfg else "",
         **meta,
     }
     checkpoint["meta"] = to_plain(whole_meta, "checkpoint['meta']", exact=False)  # a run that goes on needs none of it
     return checkpoint
+
+
+def _text_of(cfg: Mapping[str, Any]) -> str:
+    from ..config import config_text  # here, as runs without a configuration do without the package
+
+    return config_text(cfg)
 
 
 def restore(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .describe import describe
 from .files import atomic_write, display_path, explained, explaining
 from .imports import require
+from .kept_as_dict import KeptAsDict
 from .local import require_local
 from .lock import DirectoryInUse, DirectoryLock
 from .manager import ManagerMixin
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DirectoryInUse",
     "DirectoryLock",
+    "KeptAsDict",
     "ManagerMixin",
     "RegisteredName",
     "StackedList",

@@ -13,6 +13,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from .kept_as_dict import KeptAsDict
+from .names import RegisteredName
+
 __all__ = ["from_plain", "to_plain"]
 
 _MOST_BITS = 2039  # a pickle says the length of a number in one byte, or in a way that torch does not read safely
@@ -62,6 +65,10 @@ def to_plain(value: Any, path: str = "checkpoint", exact: bool = True) -> Any:
         return kind(_plain_items(value, path, exact))
     if kind in _DICTS:
         return _mapping(value, path, exact)
+    if isinstance(value, KeptAsDict):
+        return _mapping(dict(value), path, exact)
+    if kind is RegisteredName:
+        return str(value)
     if kind is set:
         items = _plain_items(value, path, exact)
         return set(items) if _all_hashable(items) else {_KIND: "set", "items": items}

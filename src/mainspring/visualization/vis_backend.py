@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..config import config_text
 from ..registry import VISBACKENDS
 from ..utils import explaining, require
 from .scalars_file import ScalarsFile
@@ -118,6 +117,8 @@ class LocalVisBackend(BaseVisBackend):
         """
         if not isinstance(config, Mapping):
             raise TypeError(f"config must be a dict or Config, got {config!r} ({type(config).__name__}).")
+        from ..config import config_text  # here, as runs without one do without the package
+
         text = config_text(config)
         with explaining("The configuration cannot be written", self._config_save_file):
             self._config_save_file.parent.mkdir(parents=True, exist_ok=True)
@@ -209,6 +210,8 @@ class TensorboardVisBackend(BaseVisBackend):
 
     def add_config(self, config: Mapping[str, Any], **kwargs: Any) -> None:
         """Show the configuration as a text."""
+        from ..config import config_text
+
         self.experiment.add_text("config", f"```\n{config_text(config)}```")
 
     def add_image(self, name: str, image: np.ndarray[Any, Any], step: int = 0, **kwargs: Any) -> None:
