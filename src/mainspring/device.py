@@ -9,6 +9,7 @@ import torch
 
 __all__ = [
     "autocast",
+    "copied",
     "get_device",
     "make_current",
     "max_memory_allocated",
@@ -16,6 +17,9 @@ __all__ = [
     "number_at_hand",
     "usable_device",
 ]
+
+_WITH_STREAMS = ("cuda", "xpu")
+_copy_streams: dict[torch.device, torch.Stream] = {}
 
 
 def get_device() -> torch.device:
@@ -55,6 +59,31 @@ def may_run_ahead(device: torch.device) -> bool:
     return device.type != "cpu"
 
 
+def copied(tensor: torch.Tensor, device: torch.device, run_ahead: bool = True) -> torch.Tensor:
+    """Return a tensor on a device; from pinned memory it travels beside what the device computes.
+
+    Such a copy has a stream of its own. What is computed afterwards waits for it, and the host does not. So the copies
+    of a batch overlap with the step before it, which the device is still busy with.
+
+    Args:
+        tensor: On the CPU, or anywhere.
+        device: Where it goes.
+        run_ahead: Whether the host may go on; only from pinned memory it really does.
+    """
+    ahead = run_ahead and may_run_ahead(device)
+    if not ahead or not tensor.is_cpu or device.type not in _WITH_STREAMS or not tensor.is_pinned():
+        return tensor.to(device, non_blocking=ahead)
+    beside = _copy_streams.get(device)
+    if beside is None:
+        beside = _copy_streams[device] = torch.Stream(device)
+    with beside:
+        arriving = tensor.to(device, non_blocking=True)
+    computing = torch.accelerator.current_stream(device)
+    computing.wait_stream(beside)
+    arriving.record_stream(computing)  # its memory belongs to the other stream, which must not use it again too early
+    return arriving
+
+
 def number_at_hand(scalar: torch.Tensor) -> float | None:
     """Return the value of a tensor without dimensions on the CPU, where reading waits for nothing; of others None.
 
@@ -65,10 +94,16 @@ def number_at_hand(scalar: torch.Tensor) -> float | None:
     return cast(float, scalar.tolist())  # item() would warn of the gradient
 
 
-def autocast(device: torch.device, enabled: bool) -> AbstractContextManager[Any]:
-    """Return the context in which torch chooses the precision on ``device``, or, unless enabled, one without effect."""
+def autocast(device: torch.device, enabled: bool, dtype: torch.dtype | None = None) -> AbstractContextManager[Any]:
+    """Return the context in which torch chooses the precision on ``device``, or, unless enabled, one without effect.
+
+    Args:
+        device: Where it is computed.
+        enabled: Whether torch chooses.
+        dtype: The lower of the two precisions; by default torch's own choice, float16 on CUDA and bfloat16 on the CPU.
+    """
     # torch's own, even if it is not enabled, refuses devices that know no mixed precision.
-    return torch.autocast(device.type) if enabled else nullcontext()
+    return torch.autocast(device.type, dtype=dtype) if enabled else nullcontext()
 
 
 def max_memory_allocated(device: torch.device) -> int | None:

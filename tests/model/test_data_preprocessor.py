@@ -299,3 +299,22 @@ def test_pinned_batches_travel_without_a_wait():
         torch.cuda.set_sync_debug_mode("default")
     assert preprocessor.device.type == "cuda"
     torch.testing.assert_close(moved.cpu(), images)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_pinned_batches_travel_beside_the_computation():
+    preprocessor = BaseDataPreprocessor().cuda()
+    weight = torch.randn(2048, 2048, device="cuda")
+    batches = [torch.full((1_000_000,), float(number)).pin_memory() for number in range(20)]
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        sums = []
+        for batch in batches:  # memory of batches is used again while copies and products are under way
+            for _ in range(5):
+                weight = (weight @ weight).tanh()
+            sums.append(preprocessor([batch])[0].sum())
+        torch.cuda.synchronize()
+    assert [one.item() for one in sums] == [1e6 * number for number in range(20)]
+    copies = {e.device_resource_id for e in profile.events() if "Memcpy HtoD" in e.name}
+    products = {e.device_resource_id for e in profile.events() if "gemm" in e.name}
+    assert copies.isdisjoint(products)

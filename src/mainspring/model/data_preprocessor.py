@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..device import may_run_ahead
+from ..device import copied, may_run_ahead
 from ..registry import MODELS, build
 from ..utils import rebuilt_mapping, rebuilt_sequence, takes_non_blocking
 from .batch_augments import build_augments
@@ -35,8 +35,9 @@ class BaseDataPreprocessor(nn.Module):
     ``.cpu()``. Nothing of it is in the ``state_dict``, unless an augmentation has a state of its own.
 
     Args:
-        non_blocking: Let the host go on while the data travel to an accelerator; it takes effect for batches in
-            pinned memory. Copies to the CPU always wait, since the host would read them before they are whole.
+        non_blocking: Let the host go on while the data travel to an accelerator, beside what that computes; it takes
+            effect for batches in pinned memory (``pin_memory=True`` of the loader). Copies to the CPU always wait,
+            since the host would read them before they are whole.
         augments: What happens to a batch in training once it is on the device, in this order: a module that
             takes a batch and returns one, such as :class:`MixUp`, or its config; or a list of these.
 
@@ -103,7 +104,7 @@ class BaseDataPreprocessor(nn.Module):
             device = self.device
             if data.device == device:
                 return data
-            return data.to(device, non_blocking=self._may_run_ahead(device))
+            return copied(data, device, self.non_blocking)
         if kind not in (tuple, list, dict):
             if isinstance(data, _LEFT_ALONE):
                 return data
