@@ -259,6 +259,17 @@ def test_to_dict():
     assert list(plain) == ["img_shape", "path", "scores", "label", "inner", "parts"]
 
 
+def test_fields_may_be_deleted_and_added_on_the_way():
+    element = sample()
+    for name, value in element.items():
+        del element[name]
+        element.set_field(value, f"{name}_before")
+    assert element.keys() == ["scores_before", "label_before"]
+    for name, _ in element.metainfo_items():
+        del element[name]
+    assert element.metainfo == {}
+
+
 def test_typed_property():
     detection = Detection(metainfo={"id": 1}, boxes=torch.zeros(2, 4))
     assert detection.keys() == ["boxes"]

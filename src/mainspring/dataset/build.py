@@ -16,7 +16,7 @@ from .collate import pseudo_collate
 from .samplers import DefaultSampler, FirstOnly, first_with
 from .worker import worker_init_fn
 
-__all__ = ["build_dataloader"]
+__all__ = ["build_dataloader", "check_loader_options", "function_named"]
 
 _TYPES = {
     "batch_size": int | None,
@@ -25,6 +25,10 @@ _TYPES = {
     "drop_last": bool,
     "pin_memory": bool,
     "persistent_workers": bool,
+    "prefetch_factor": int | None,
+    "timeout": float,
+    "num_batch_per_epoch": int | None,
+    "disable_subprocess_warning": bool,
 }
 _OWN_KEYS = ("num_batch_per_epoch", "disable_subprocess_warning")
 _KEYS = (*[key for key in inspect.signature(DataLoader).parameters if key != "self"], *_OWN_KEYS)
@@ -74,7 +78,7 @@ def build_dataloader(
     if not isinstance(cfg, Mapping):
         raise TypeError(f"{name} must be a DataLoader or a dict, but it is {cfg!r} ({type(cfg).__name__}).")
     options = {key: cfg[key] for key in cfg}
-    _check_keys(options, name)
+    check_loader_options(options, name)
 
     dataset = options["dataset"] = build(options["dataset"], DATASETS)
     _check_dataset(dataset, name)
@@ -83,7 +87,6 @@ def build_dataloader(
         full_init()
 
     limit = options.pop("num_batch_per_epoch", None)
-    check_type(limit, int | None, f"{name}.num_batch_per_epoch")
     if limit is not None and limit < 1:
         raise ValueError(f"{name}.num_batch_per_epoch must be 1 or more, but it is {limit}.")
     quiet = options.pop("disable_subprocess_warning", False)
@@ -94,11 +97,11 @@ def build_dataloader(
         _build_order(options, limit, seed, name)
 
     if options.get("collate_fn") is not None:
-        options["collate_fn"] = _function(options["collate_fn"], f"{name}.collate_fn")
+        options["collate_fn"] = function_named(options["collate_fn"], f"{name}.collate_fn")
     elif options.get("batch_size", 1) is not None:  # with None, the data set makes the batches itself
         options["collate_fn"] = pseudo_collate
     if options.get("worker_init_fn") is not None:
-        options["worker_init_fn"] = _function(options["worker_init_fn"], f"{name}.worker_init_fn")
+        options["worker_init_fn"] = function_named(options["worker_init_fn"], f"{name}.worker_init_fn")
     elif seed is not None:
         options["worker_init_fn"] = partial(
             worker_init_fn,
@@ -117,7 +120,13 @@ def build_dataloader(
     return loader
 
 
-def _check_keys(options: Mapping[str, Any], name: str) -> None:
+def check_loader_options(options: Mapping[str, Any], name: str) -> None:
+    """Check the keys of a loader's config and the types of its plain values; ``name`` begins the messages.
+
+    Raises:
+        TypeError: A value has the wrong type, or ``dataset`` or ``batch_size`` is missing.
+        ValueError: There is no such key.
+    """
     for key in options:
         if key not in _KEYS:
             raise ValueError(
@@ -185,7 +194,13 @@ def _build_order(options: dict[str, Any], limit: int | None, seed: int | None, n
         options["sampler"] = sampler if count is None else FirstOnly(sampler, count)
 
 
-def _function(given: Any, path: str) -> Callable[..., Any]:
+def function_named(given: Any, path: str) -> Callable[..., Any]:
+    """Return a function, or the one of a name in ``FUNCTIONS``, or of a dict with it as ``type`` and arguments.
+
+    Raises:
+        TypeError: It is none of these.
+        ValueError: There is no function of this name.
+    """
     if callable(given):
         return given  # type: ignore[no-any-return]
     further = dict(given) if isinstance(given, Mapping) else {"type": given}

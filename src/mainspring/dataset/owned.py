@@ -15,7 +15,7 @@ __all__ = ["Reseed", "owned_generators"]
 Reseed = Callable[[int], None]
 """Sets one generator from 64 bits."""
 
-_DEPTH = 6  # a pipeline in a data set in a wrapper, and what its transforms are made of
+_DEPTH = 12  # a pipeline in a data set in wrappers of wrappers, and what its transforms are made of
 _LONGEST = 256  # longer lists hold data, not transforms
 
 

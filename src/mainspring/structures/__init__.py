@@ -2,5 +2,8 @@
 
 from .base_data_element import BaseDataElement
 from .errors import MissingFieldError
+from .instance_data import InstanceData
+from .label_data import LabelData
+from .pixel_data import PixelData
 
-__all__ = ["BaseDataElement", "MissingFieldError"]
+__all__ = ["BaseDataElement", "InstanceData", "LabelData", "MissingFieldError", "PixelData"]

@@ -109,13 +109,13 @@ class BaseDataElement:
         """Add metainfo, or replace it; the values are deep-copied."""
         _require_mapping("metainfo", metainfo)
         for name, value in _independent(metainfo).items():
-            self.set_field(value, name, field_type="metainfo")
+            self.set_field(value, name, None, "metainfo")
 
     def set_data(self, data: Mapping[str, Any]) -> None:
         """Set each item as a data field."""
         _require_mapping("data", data)
         for name, value in data.items():
-            setattr(self, name, value)
+            self.__setattr__(name, value)  # which takes half the time of setattr
 
     def update(self, instance: BaseDataElement) -> None:
         """Take over the metainfo and the data fields of another element; equal names are replaced."""
@@ -154,16 +154,18 @@ class BaseDataElement:
                 f"but it is of type {type(value).__name__}."
             )
         if field_type == "data":
-            fields, others = self.__dict__, self._metainfo
+            others = self._metainfo
         elif field_type == "metainfo":
-            fields, others = self._metainfo, self.__dict__
+            others = self.__dict__
         else:
             raise ValueError(f"field_type must be 'data' or 'metainfo', but it is {field_type!r}.")
         if name in others:
             raise other_kind(self._public(name), type(self).__name__, field_type)
         attribute = getattr(type(self), name, _ABSENT)
-        if attribute is _ABSENT:
-            fields[name] = value
+        if attribute is _ABSENT and field_type == "data":
+            self.__dict__[name] = self._fitting(value, name)
+        elif attribute is _ABSENT:
+            self._metainfo[name] = value
         elif name in _RESERVED or callable(attribute):
             raise taken(name, type(self).__name__)
         elif isinstance(attribute, property):
@@ -173,7 +175,11 @@ class BaseDataElement:
         elif field_type == "metainfo":  # reading it would find the class's attribute
             raise taken(name, type(self).__name__)
         else:
-            fields[name] = value
+            self.__dict__[name] = self._fitting(value, name)
+
+    def _fitting(self, value: Any, name: str) -> Any:
+        """Return what is kept of a data field; a subclass checks here that it fits to the others."""
+        return value
 
     def __setattr__(self, name: str, value: Any) -> None:
         self.set_field(value, name)
@@ -236,12 +242,11 @@ class BaseDataElement:
 
     def values(self) -> list[Any]:
         """Return the values of the data fields."""
-        return [getattr(self, name) for name in self.keys()]
+        return [value for _, value in self.items()]
 
     def items(self) -> Iterator[tuple[str, Any]]:
         """Iterate over the names and values of the data fields."""
-        for name in self.keys():
-            yield name, getattr(self, name)
+        return self._known(self.__dict__)
 
     def metainfo_keys(self) -> list[str]:
         """Return the names of the metainfo."""
@@ -249,12 +254,11 @@ class BaseDataElement:
 
     def metainfo_values(self) -> list[Any]:
         """Return the values of the metainfo."""
-        return [getattr(self, name) for name in self.metainfo_keys()]
+        return [value for _, value in self.metainfo_items()]
 
     def metainfo_items(self) -> Iterator[tuple[str, Any]]:
         """Iterate over the names and values of the metainfo."""
-        for name in self.metainfo_keys():
-            yield name, getattr(self, name)
+        return self._known(self._metainfo)
 
     @property
     def metainfo(self) -> dict[str, Any]:
@@ -276,9 +280,13 @@ class BaseDataElement:
 
     def to_dict(self) -> dict[str, Any]:
         """Return metainfo and data in one dict; fields that are elements become dicts too."""
-        return {
-            name: value.to_dict() if isinstance(value, BaseDataElement) else value for name, value in self.all_items()
-        }
+        plain = dict(self._known(self._metainfo))
+        for name, value in self._known(self.__dict__):
+            plain[name] = value
+        for name, value in plain.items():
+            if isinstance(value, BaseDataElement):
+                plain[name] = value.to_dict()
+        return plain
 
     # Copies.
 
@@ -375,6 +383,14 @@ class BaseDataElement:
             return name[1:]
         return name
 
+    def _known(self, fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Iterate over fields as they are known: a typed property's as the property gives it."""
+        for name, value in list(fields.items()):  # so that who iterates may delete and add some
+            if name[:1] != "_" or (public := self._public(name)) == name:
+                yield name, value
+            else:
+                yield public, getattr(self, public)
+
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._metainfo]
 
@@ -408,6 +424,6 @@ def _independent(metainfo: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _deep_copied(value: Any, memo: dict[int, Any]) -> Any:
-    if type(value) is tuple and all(type(item) in _PLAIN for item in value):
+    if type(value) is tuple and _PLAIN.issuperset(map(type, value)):
         return value
     return copy.deepcopy(value, memo)
