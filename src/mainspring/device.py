@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+
+from .utils import lazy_names
 
 __all__ = [
     "autocast",
     "copied",
+    "default_device",
     "get_device",
     "make_current",
     "max_memory_allocated",
@@ -18,12 +21,20 @@ __all__ = [
     "usable_device",
 ]
 
+if not TYPE_CHECKING:
+    __getattr__ = lazy_names(__name__)
+
 _WITH_STREAMS = ("cuda", "xpu")
 _copy_streams: dict[torch.device, torch.Stream] = {}
 
 
-def get_device() -> torch.device:
-    """Return the accelerator of this machine (CUDA, MPS, XPU, ...), or the CPU where there is none."""
+def get_device() -> str:
+    """Return the type of this machine's accelerator (``'cuda'``, ``'mps'``, ``'xpu'``, ...), or ``'cpu'``."""
+    return default_device().type
+
+
+def default_device() -> torch.device:
+    """Return the accelerator of this machine, or the CPU where there is none."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     return torch.device("cpu") if accelerator is None else accelerator
 
@@ -43,14 +54,15 @@ def usable_device(name: str, path: str) -> torch.device:
         torch.empty(1, device=device)
     except Exception as error:  # of any kind: AssertionError where torch is built without CUDA
         raise ValueError(
-            f"{path} is {name!r}, which cannot be used here: {error}. Without it, it would be {str(get_device())!r}."
+            f"{path} is {name!r}, which cannot be used here: {error}. Without it, it would be"
+            f" {str(default_device())!r}."
         ) from error
     return device
 
 
 def make_current(device: torch.device) -> None:
     """Make an accelerator that is named with its index, such as ``cuda:1``, the one that torch takes by default."""
-    if device.index is not None and device.type == get_device().type != "cpu":
+    if device.index is not None and device.type == get_device() != "cpu":
         torch.accelerator.set_device_index(device.index)
 
 

@@ -134,3 +134,14 @@ def test_containers_keep_their_type_when_their_tensors_are_moved():
     assert moved["a"][0].device.type == "meta"
     assert type(moved["b"]) is OrderedDict
     assert moved["new"] == []
+
+
+def test_the_machine_has_no_group_of_its_own():
+    assert dist.get_local_group() is None
+    with pytest.raises(RuntimeError, match="call init_dist before init_local_group"):
+        dist.init_local_group(0, 1)
+
+
+def test_results_by_either_way():
+    assert dist.collect_results_cpu([1, 2, 3], 2) == [1, 2]
+    assert dist.collect_results_gpu([1, 2, 3], 2) == [1, 2]

@@ -111,9 +111,9 @@ def test_objects(ranks):
 
 def test_collect_results_is_exact_for_every_remainder(ranks):
     for size in range(8):
-        assert ranks[0]["collected"][size] == [list(range(size))] * 4
-        assert ranks[1]["collected"][size] == [None] * 4
-        assert ranks[2]["collected"][size] == [None] * 4
+        assert ranks[0]["collected"][size] == [list(range(size))] * 6
+        assert ranks[1]["collected"][size] == [None] * 6
+        assert ranks[2]["collected"][size] == [None] * 6
 
 
 def test_collect_results_keeps_nones(ranks):
@@ -133,3 +133,13 @@ def test_a_group_of_some_processes(ranks):
     assert ranks[1]["group_gather"] == []
     assert ranks[2]["group_gather"] == [torch.tensor(1), torch.tensor(2)]
     assert ranks[1]["group_seed"] == ranks[2]["group_seed"]
+
+
+def test_the_processes_of_a_machine(ranks):
+    for rank, seen in enumerate(ranks):
+        assert seen["alone"] == (0, 1)
+        assert seen["together"] == (rank, 3)
+        before, uneven, elsewhere = seen["local_errors"]
+        assert "call init_local_group first" in before
+        assert uneven == "num_gpus_per_node is 2, but must divide the number of processes, 3."
+        assert f"node_rank is {rank + 1}, but the process of rank {rank} is one of machine {rank}" in elsewhere

@@ -20,6 +20,7 @@ def main(directory):
     seen |= objects(rank)
     seen |= collected(rank, size, directory)
     seen |= subgroup(rank)
+    seen |= local_group(rank)
     dist.barrier()
     (directory / f"rank{rank}.pkl").write_bytes(pickle.dumps(seen))
     torch_dist.destroy_process_group()
@@ -111,6 +112,8 @@ def collected(rank, world_size, directory):
             dist.collect_results(padded, size),
             dist.collect_results(padded, size, device="gpu"),
             dist.collect_results(padded, size, tmpdir=directory / "parts"),
+            dist.collect_results_cpu(padded, size, directory / "parts"),
+            dist.collect_results_gpu(padded, size),
         ]
     parts_are_gone = not (directory / "parts").exists()
     (directory / "kept").mkdir(exist_ok=True)
@@ -130,6 +133,19 @@ def subgroup(rank):
         seen["group_seed"] = dist.sync_random_seed(group)
     seen["group_mean"] = tensor
     return seen
+
+
+def local_group(rank):
+    errors = []
+    for call in (dist.get_local_group, lambda: dist.init_local_group(0, 2), lambda: dist.init_local_group(rank + 1, 1)):
+        try:
+            call()
+        except (RuntimeError, ValueError) as error:
+            errors.append(str(error))
+    dist.init_local_group(rank, 1)
+    alone = dist.get_dist_info(dist.get_local_group())
+    dist.init_local_group(0, 3)
+    return {"local_errors": errors, "alone": alone, "together": dist.get_dist_info(dist.get_local_group())}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch.distributed as torch_dist
 import torch.multiprocessing as mp
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from mainspring import BaseModel, Runner
 from mainspring.checkpoint import read_checkpoint
@@ -585,7 +585,9 @@ def test_damaged_checkpoint_is_passed_over(tmp_path):
 def train_on_a_rank(rank, directory):
     torch_dist.init_process_group("gloo", init_method=f"file://{directory / 'store'}", rank=rank, world_size=2)
     try:
-        loader = data([3] if rank == 1 else [])
+        dataset = data([3] if rank == 1 else []).dataset
+        own = DistributedSampler(dataset, num_replicas=1, rank=0, shuffle=False)  # all of it, though there are two
+        loader = DataLoader(dataset, batch_size=SIZE, sampler=own)
         error = failure(make(directory / f"raise{rank}", loader, checkpoint=None))
         assert error.iteration == 3
 

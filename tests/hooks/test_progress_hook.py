@@ -24,7 +24,7 @@ if sys.stdin.isatty():  # so that Ctrl-C, typed there, comes as a signal
     import fcntl, termios
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 from conftest import Net, loader
-from mainspring import Hook, Runner
+from mainspring import BaseModel, Hook, Runner
 from mainspring.hooks import CheckpointHook, ProgressHook
 
 
@@ -40,13 +40,29 @@ class Fails(Hook):
             raise ZeroDivisionError("my own mistake")
 
 
+class Pair(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = Net(), Net()
+
+    def forward(self, inputs, labels=None, mode="tensor"):
+        return self.first(inputs, labels, mode)
+
+    def train_step(self, data, optim_wrapper):
+        for name, part in optim_wrapper.items():
+            loss = getattr(self, name)(*data, mode="loss")["loss"]
+            part.update_params(loss)
+        return dict(loss=loss)
+
+
 mode = sys.argv[1]
+one = dict(optimizer=dict(type="SGD", lr=0.1), clip_grad=dict(max_norm=10.0))
 runner = Runner(
-    Net(),
+    Pair() if mode == "two" else Net(),
     "run",
     train_dataloader=loader(),
     train_cfg=dict(max_epochs=10**6 if mode == "endless" else 3),
-    optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)),
+    optim_wrapper=dict(first=one, second=one) if mode == "two" else one,
     val_dataloader=loader(8),
     val_cfg=dict(),
     val_evaluator=dict(type="Accuracy"),
@@ -164,6 +180,14 @@ def test_the_display_of_a_run(whole_run):
     assert any(re.match(r"lr 0\.1 .*loss \d", line) for line in lines)
     assert any(re.match(r"val  accuracy/top1 \d", line) for line in lines)
     assert leaves_the_cursor_visible(text)
+
+
+def test_the_display_of_a_run_with_several_optimizers(terminal):
+    screen = terminal("two")
+    assert screen.finish() == 0
+    lines = " ".join(lines_of(screen.text))
+    for name in ("first", "second"):
+        assert re.search(rf"{name}\.lr 0\.1 .*{name}\.grad_norm \d", lines)
 
 
 def test_what_is_said_during_the_display_stands_above_it(whole_run):

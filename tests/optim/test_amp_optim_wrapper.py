@@ -242,7 +242,7 @@ def test_the_first_group_may_be_empty():
 
 
 def test_an_unknown_option_of_the_scaler_is_refused_at_once():
-    with pytest.raises(TypeError, match="initial_scale"):
+    with pytest.raises(ValueError, match="initial_scale"):
         wrap(Half(), loss_scale={"initial_scale": 4.0})
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mainspring.optim import ConstantLR, MuonWithAdamW, build_optim_wrapper
+from mainspring.optim import ConstantLR, ConstantMomentum, MuonWithAdamW, build_optim_wrapper
 from mainspring.optim.muon import hidden_matrices
 
 CFG = {"type": "MuonWithAdamW", "lr": 0.05, "adamw_lr": 0.003}
@@ -219,3 +219,34 @@ def test_what_it_cannot_know_it_refuses():
         MuonWithAdamW([{"params": model.norm.parameters(), "use_muon": False, "momentum": 0.9}])
     with pytest.raises(ValueError, match="choose by names, which groups do not have"):
         MuonWithAdamW([{"params": model.norm.parameters(), "use_muon": False}], adamw_keys=["norm"])
+
+
+def test_a_schedule_of_the_momentum_is_that_of_both():
+    """Groups of Muon have a momentum, those of AdamW the first of their betas; a second schedule finds them so."""
+    wrapper = build_optim_wrapper(Words(), {"optimizer": {**CFG, "momentum": 0.9, "adamw_betas": (0.8, 0.99)}})
+    schedule = ConstantMomentum(wrapper, factor=0.5, end=2)
+    muon, adamw = wrapper.param_groups
+    assert (muon["momentum"], adamw["betas"]) == (0.45, (0.4, 0.99))
+    state, progress = wrapper.state_dict(), schedule.state_dict()
+    fresh = build_optim_wrapper(Words(), {"optimizer": {**CFG, "momentum": 0.9, "adamw_betas": (0.8, 0.99)}})
+    fresh.load_state_dict(state)
+    again = ConstantMomentum(fresh, factor=0.5, end=2)
+    again.load_state_dict(progress)
+    for _ in range(2):
+        again.step()
+    muon, adamw = fresh.param_groups
+    assert (muon["momentum"], adamw["betas"]) == (0.9, (0.8, 0.99))
+
+
+def test_a_momentum_schedule_where_adamw_has_all():
+    model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+    optimizer = MuonWithAdamW(model, adamw_betas=(0.8, 0.99))
+    ConstantMomentum(optimizer, factor=0.5, end=2)
+    assert [group["betas"] for group in optimizer.param_groups] == [(0.4, 0.99)]
+
+
+def test_factors_multiply_what_is_given_by_default_too():
+    cfg = {"optimizer": {"type": "MuonWithAdamW"}, "paramwise_cfg": {"norm_decay_mult": 0.0, "bias_lr_mult": 2.0}}
+    built = build_optim_wrapper(Words(), cfg)
+    settings = {(group["use_muon"], group["lr"], group["weight_decay"]) for group in built.param_groups}
+    assert settings == {(True, 0.02, 0.1), (False, 3e-4, 0.01), (False, 6e-4, 0.01), (False, 3e-4, 0.0)}

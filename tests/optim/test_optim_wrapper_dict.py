@@ -61,6 +61,7 @@ def test_what_it_tells_stands_under_the_names(pair):
         (lambda w: w.step(), "step()"),
         (lambda w: w.should_update(), "should_update()"),
         (lambda w: w.should_sync(), "should_sync()"),
+        (lambda w: w.counted_before(3), "counted_before(iteration)"),
         (lambda w: w.log_as("x"), "log_as(name)"),
         (lambda w: w.inner_count, "inner_count"),
         (lambda w: w.accumulative_counts, "accumulative_counts"),
@@ -103,6 +104,8 @@ def test_counting_reaches_all(pair):
     wrappers.enter_iteration(4)
     assert not wrappers.has_begun(4)
     wrappers["second"].update_params(pair.second.bias.sum())
+    assert [wrappers[name].counted_before(4) for name in wrappers] == [4, 4]
+    assert wrappers["second"].counted_before(9) == 4, "not entered: one loss"
     assert wrappers.has_begun(4)
     assert not wrappers["first"].has_begun(4)
     assert pair.second.bias.grad.item() == 0.5

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mainspring import BaseModel
-from mainspring.hooks import Hook
+from mainspring.hooks import Hook, ParamSchedulerHook
 from mainspring.optim import OptimWrapper
 from mainspring.optim.scheduler import CosineAnnealingLR, MultiStepLR, StepLR
 
@@ -137,6 +137,33 @@ def test_several_updates_in_an_iteration_and_none(make):
     )
     runner.train()
     assert list(record.lrs.values()) == pytest.approx([0.1 * 0.5**n for n in (0, 2, 4, 4, 6, 8)])
+
+
+@pytest.mark.parametrize("stage", ["before_train_iter", "after_train_iter"])
+def test_what_is_added_in_the_midst_of_training_counts_updates_too(make, stage):
+    class Late(Hook):
+        """Adds, in the fourth iteration, a schedule to a run that had none, or the hook that advances them."""
+
+        priority = "HIGH"
+
+        def __init__(self, hook):
+            self.hook = hook
+            setattr(self, stage, self._add)
+
+        def _add(self, runner, batch_idx, data_batch=None, outputs=None):
+            if runner.iter == 3 and self.hook:
+                runner.register_hook(ParamSchedulerHook())
+            elif runner.iter == 3:
+                runner.param_schedulers.append(StepLR(runner.optim_wrapper, 1, gamma=0.5, unit="update"))
+
+    for hook in (True, False):
+        schedules = [{"type": "StepLR", "step_size": 1, "gamma": 0.5}] if hook else []
+        files = {"default_hooks": {**NO_FILES["default_hooks"], **({"param_scheduler": None} if hook else {})}}
+        runner, _ = make(2, schedules, max_iters=9, unit="update", **files)
+        runner.register_hook(Late(hook))
+        runner.train()
+        (schedule,) = runner.param_schedulers
+        assert schedule.last_step == 4  # updates in the iterations 4, 6, 8, and 9, the last
 
 
 class Pair(BaseModel):

@@ -14,6 +14,7 @@ from ..registry import DATA_SAMPLERS, DATASETS, FUNCTIONS, build
 from ..utils import check_type, did_you_mean
 from .collate import pseudo_collate
 from .samplers import DefaultSampler, FirstOnly, first_with
+from .shares import shared_over_ranks
 from .worker import worker_init_fn
 
 __all__ = ["build_dataloader", "check_loader_options", "function_named"]
@@ -40,7 +41,7 @@ def build_dataloader(
     *,
     name: str = "dataloader",
 ) -> DataLoader[Any]:
-    """Build a data loader from a dict; a ``DataLoader`` is returned as it is.
+    """Build a data loader from a dict; a ``DataLoader`` is returned as it is, but divided among several processes.
 
     The keys are the arguments of ``torch.utils.data.DataLoader``, of which these may be configs too:
 
@@ -74,7 +75,7 @@ def build_dataloader(
     """
     if isinstance(cfg, DataLoader):
         _refuse_no_batches(cfg, name)
-        return cfg
+        return shared_over_ranks(cfg, name)
     if not isinstance(cfg, Mapping):
         raise TypeError(f"{name} must be a DataLoader or a dict, but it is {cfg!r} ({type(cfg).__name__}).")
     options = {key: cfg[key] for key in cfg}

@@ -25,12 +25,13 @@ from .epochs import samplers_of, tell_epoch
 from .owned import owned_generators
 from .sample_seeds import Origin, Sealed, SeededIndices
 from .samplers import DefaultSampler, FirstOnly, InfiniteSampler, begin_at
+from .shares import Share
 
 __all__ = ["IndexStream"]
 
 # What draws once, at its beginning, and keeps nothing from one pass to the next.
 _PLAIN = {
-    BatchSampler, DistributedSampler, FirstOnly, RandomSampler, SequentialSampler, SubsetRandomSampler,
+    BatchSampler, DistributedSampler, FirstOnly, RandomSampler, SequentialSampler, Share, SubsetRandomSampler,
     WeightedRandomSampler, list, range, tuple,
 }  # fmt: skip
 

@@ -76,9 +76,31 @@ def _sought(loader: ResumableLoader, number: int, done: int) -> Generator[Any]:
         if not loader.persistent_workers:
             end_workers(batches)
         raise
+    except RuntimeError as error:
+        end_workers(batches)
+        _explain(loader, error)
+        raise
     except BaseException:
         end_workers(batches)
         raise
+
+
+def _explain(loader: DataLoader[Any], error: RuntimeError) -> None:
+    """Say what was waited for, if a loader's timeout has passed, and what may have ended a worker that is dead."""
+    if str(error).startswith("DataLoader worker"):
+        error.add_note(
+            f"A worker of the data loader of {type(loader.dataset).__name__} is dead. Most often the memory was used"
+            " up (the system's log tells of it): take fewer workers, or a smaller prefetch_factor. num_workers=0 shows"
+            " whether reading a sample ends the program."
+        )
+    if loader.timeout and str(error).startswith("DataLoader timed out"):
+        kind = type(loader.dataset).__name__
+        raise TimeoutError(
+            f"No batch came from the {loader.num_workers} worker(s) of the data loader of {kind} within its timeout of"
+            f" {loader.timeout:g} seconds: {kind}.__getitem__, or what it calls, waits for something, such as a file"
+            " system, a network or a lock; or a batch takes longer. num_workers=0 shows where it stands after Ctrl-C."
+            " Give the loader a longer timeout, or timeout=0 to wait for ever."
+        ) from error
 
 
 def _replayed(
@@ -101,6 +123,9 @@ def _replayed(
                 batch = next(batches)
             except StopIteration:
                 return
+            except RuntimeError as error:
+                _explain(loader, error)
+                raise
             if place >= done:
                 yield batch
 

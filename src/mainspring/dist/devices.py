@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..device import get_device
+from ..device import default_device
 from ..utils import rebuilt_mapping, rebuilt_sequence
 from .processes import backends_by_device, is_distributed
 
@@ -25,7 +25,7 @@ def get_comm_device(group: ProcessGroup | None = None) -> torch.device:
     >>> get_comm_device()
     device(type='cpu')
     """
-    accelerator = get_device()
+    accelerator = default_device()
     if accelerator.type == "cpu" or not is_distributed():
         return torch.device("cpu")
     if backends_by_device(group).get(accelerator.type, "gloo") in _ON_HOST:

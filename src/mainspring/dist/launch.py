@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 from datetime import timedelta
@@ -10,12 +11,19 @@ from typing import Any
 import torch
 import torch.distributed as torch_dist
 
-from ..device import get_device
+from ..device import default_device
 from ..utils import did_you_mean
+from .meeting import meet
+from .processes import is_distributed
 
-__all__ = ["infer_launcher", "init_dist"]
+__all__ = ["found_launcher", "group_timeout", "infer_launcher", "init_dist"]
 
 _DEFAULT_PORT = 29500
+_PATIENCE = timedelta(minutes=30)
+"""How long processes wait for each other, if nothing is said."""
+_ON_HOST = ("gloo", "mpi")
+_timeouts: list[timedelta | None] = [None]
+"""That of the group that this process has joined."""
 
 
 def infer_launcher() -> str:
@@ -29,11 +37,31 @@ def infer_launcher() -> str:
     return "none"
 
 
+def found_launcher() -> str:
+    """Return what has started this process as one of several, or ``"none"``.
+
+    Other than :func:`infer_launcher`, it does not take the script of a SLURM job for one of its tasks, which only srun
+    starts; nor an environment in which half of torchrun's variables are missing.
+
+    >>> found_launcher()
+    'none'
+    """
+    environment = os.environ
+    if all(name in environment for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")):
+        return "pytorch"
+    if "OMPI_COMM_WORLD_RANK" in environment and environment.get("OMPI_COMM_WORLD_SIZE", "1") != "1":
+        return "mpi"
+    if "SLURM_PROCID" in environment and environment.get("SLURM_STEP_NUM_TASKS", "1") != "1":
+        return "slurm"
+    return "none"
+
+
 def init_dist(launcher: str, backend: str | None = None, **kwargs: Any) -> None:
     """Join the process group of the job, and choose this process's device.
 
     Afterwards ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``, ``LOCAL_WORLD_SIZE`` (where it is known),
-    ``MASTER_ADDR`` and ``MASTER_PORT`` are in the environment, whatever the launcher.
+    ``MASTER_ADDR`` and ``MASTER_PORT`` are in the environment, whatever the launcher. When the process ends, it leaves
+    the group.
 
     Args:
         launcher: ``"pytorch"`` (torchrun), ``"slurm"`` (srun) or ``"mpi"`` (Open MPI's mpirun).
@@ -43,7 +71,8 @@ def init_dist(launcher: str, backend: str | None = None, **kwargs: Any) -> None:
             SLURM and MPI also ``port``: rank 0 listens there; by default ``MASTER_PORT``, or else 29500.
 
     Raises:
-        ValueError: The launcher is unknown, or the environment is not the one that it makes.
+        ValueError: The launcher is unknown, the environment is not the one that it makes, or there are more processes
+            on this machine than devices for them.
         TypeError: ``timeout`` is neither a number nor a ``timedelta``.
     """
     launchers = {"pytorch": _torchrun, "slurm": _slurm, "mpi": _mpi}
@@ -56,15 +85,36 @@ def init_dist(launcher: str, backend: str | None = None, **kwargs: Any) -> None:
         kwargs["timeout"] = _as_timedelta(timeout)
     os.environ.update(launchers[launcher](kwargs.pop("port", None)))
 
-    accelerator = get_device()
+    accelerator = default_device()
     if backend is None:
         backend = _default_backend(accelerator)
     if accelerator.type != "cpu":
-        index = int(os.environ["LOCAL_RANK"]) % torch.accelerator.device_count()
-        torch.accelerator.set_device_index(index)
-        if backend not in ("gloo", "mpi"):
-            kwargs.setdefault("device_id", torch.device(accelerator.type, index))
+        local_rank, count = int(os.environ["LOCAL_RANK"]), torch.accelerator.device_count()
+        torch.accelerator.set_device_index(local_rank % count)
+        if backend not in _ON_HOST:
+            if local_rank >= count:
+                raise ValueError(
+                    f"This is process {local_rank} of this machine, counted from 0, but there are only {count} devices"
+                    f" of the kind {accelerator.type!r}, and with the backend {backend!r} no two processes can share"
+                    " one. Start as many processes as there are devices, or take the backend 'gloo'."
+                )
+            kwargs.setdefault("device_id", torch.device(accelerator.type, local_rank))
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and not {"init_method", "store"} & set(kwargs):
+        kwargs["store"] = meet(kwargs.get("timeout", _PATIENCE))
+        kwargs.update(rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
     torch_dist.init_process_group(backend, **kwargs)
+    _timeouts[:] = [kwargs.get("timeout")]
+    atexit.register(_leave)
+
+
+def group_timeout() -> timedelta | None:
+    """Return the timeout with which the processes were joined; None for that of the backend."""
+    return _timeouts[0]
+
+
+def _leave() -> None:
+    if is_distributed():
+        torch_dist.destroy_process_group()
 
 
 def _default_backend(accelerator: torch.device) -> str:

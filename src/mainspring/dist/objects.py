@@ -28,6 +28,8 @@ __all__ = [
     "all_gather_object",
     "broadcast_object_list",
     "collect_results",
+    "collect_results_cpu",
+    "collect_results_gpu",
     "gather_object",
     "sync_random_seed",
 ]
@@ -123,6 +125,16 @@ def collect_results(
     absent = object()
     dealt = chain.from_iterable(zip_longest(*parts, fillvalue=absent))
     return [result for result in dealt if result is not absent][:size]
+
+
+def collect_results_cpu(result_part: list[Any], size: int, tmpdir: str | None = None) -> list[Any] | None:
+    """Return :func:`collect_results`, by way of files where ``tmpdir`` is given."""
+    return collect_results(result_part, size, tmpdir=tmpdir)
+
+
+def collect_results_gpu(result_part: list[Any], size: int) -> list[Any] | None:
+    """Return :func:`collect_results`, by way of the process group."""
+    return collect_results(result_part, size, device="gpu")
 
 
 def _gather_through_files(results: list[Any], directory: Path) -> list[list[Any]] | None:

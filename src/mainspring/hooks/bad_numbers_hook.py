@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..checkpoint import CheckpointFile, newest_whole
-from ..dist import all_gather_object
+from ..dist import all_gather_object, broadcast_object_list, is_main_process
 from ..optim import OptimWrapper
 from ..optim.bad_numbers import BadNumber, GradientWatch, NumberWatch, SkipWatch, takes_flag
 from ..registry import HOOKS
@@ -282,10 +282,14 @@ class BadNumbersHook(Hook):
             runner.checkpoint_writer.wait()
         except OSError as error:  # it must not hide the bad number
             runner.logger.error(str(error))
-        found = newest_whole(*runner.checkpoint_folders)
-        for damage in found.damaged.values():
-            runner.logger.warning(f"{damage} It is passed over.")
-        return found.file
+        newest: list[CheckpointFile | None] = [None]
+        if is_main_process():  # which has written it; the others go where it goes
+            found = newest_whole(*runner.checkpoint_folders)
+            for damage in found.damaged.values():
+                runner.logger.warning(f"{damage} It is passed over.")
+            newest = [found.file]
+        broadcast_object_list(newest)
+        return newest[0]
 
     def _say_that_nothing_is_watched(self, runner: Runner, kind: type) -> None:
         self._watches = [NumberWatch(runner.iter)]

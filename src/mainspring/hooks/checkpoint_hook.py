@@ -29,6 +29,7 @@ from .checkpoint_files import (
     set_aside,
 )
 from .hook import Hook
+from .results import is_left_out
 from .rules import GREATER, LESS, check_rule, not_returned, rule_for, score_of
 
 if TYPE_CHECKING:
@@ -243,6 +244,8 @@ class CheckpointHook(Hook):
             self.rules = self._rules_of(self._given_rules)
         for name, rule in zip(self.metrics, self.rules, strict=True):
             if name not in metrics:
+                if is_left_out(name, runner):
+                    continue
                 raise ValueError(not_returned(name, metrics, "save_best"))
             score = score_of(metrics[name], name, "save_best")
             if math.isnan(score):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..registry import HOOKS
 from ..utils import check_type
 from .hook import Hook
+from .results import is_left_out
 from .rules import check_rule, not_returned, rule_for, score_of
 
 if TYPE_CHECKING:
@@ -119,6 +120,8 @@ class EarlyStoppingHook(Hook):
         if not runner.is_training:
             return
         metrics = metrics or {}
+        if self.monitor not in metrics and is_left_out(self.monitor, runner):
+            return
         if self.monitor not in metrics:
             message = not_returned(self.monitor, metrics, "EarlyStoppingHook")
             if self.strict:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,9 @@ class EMAHook(Hook):
             where only weights are loaded.
         begin_iter: The iteration, counted from 1, at which the average begins.
         begin_epoch: The epoch, counted from 1, with which the average begins; only one of the two is given.
+        evaluate: With which weights the run validates and tests: the averaged ones, ``'ema'``; the trained ones,
+            ``'raw'``; or ``'both'``, where the results of the trained ones are called ``raw/accuracy/top1`` and so on,
+            and those of the averaged ones as usual.
         weights_file: The name of a file in the work directory, such as ``'ema.safetensors'`` or ``'ema.pth'``: when the
             training is over, the weights for evaluation are written there, under the model's own names, and nothing
             else. The ``published_keys`` of :class:`CheckpointHook` do so for the best checkpoint, too.
@@ -58,7 +62,8 @@ class EMAHook(Hook):
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument is negative, or both beginnings are given; or ``weights_file`` is no such name.
+        ValueError: An argument is negative, or both beginnings are given; ``evaluate`` is none of these; or
+            ``weights_file`` is no such name.
     """
 
     priority = "NORMAL"
@@ -70,6 +75,7 @@ class EMAHook(Hook):
         begin_iter: int = 0,
         begin_epoch: int = 0,
         weights_file: str | None = None,
+        evaluate: str = "ema",
         **kwargs: Any,
     ) -> None:
         check_type(ema_type, str | type, "EMAHook: ema_type")
@@ -91,7 +97,10 @@ class EMAHook(Hook):
                 "EMAHook: weights_file must be the name of a file, without a directory, that ends with '.safetensors'"
                 f" or '.pth', but it is {weights_file!r}."
             )
+        if evaluate not in ("ema", "raw", "both"):
+            raise ValueError(f"EMAHook: evaluate must be 'ema', 'raw' or 'both', but it is {evaluate!r}.")
         self.weights_file = weights_file
+        self.evaluate = evaluate
         self.ema_cfg = {"type": ema_type, **kwargs}
         self.strict_load = strict_load
         self.begin_iter = begin_iter
@@ -168,7 +177,7 @@ class EMAHook(Hook):
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Put the averaged weights into the model."""
-        self._put_in()
+        self._prepare_evaluation(runner.val_loop)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Put the trained weights back."""
@@ -176,7 +185,7 @@ class EMAHook(Hook):
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Put the averaged weights into the model."""
-        self._put_in()
+        self._prepare_evaluation(runner.test_loop)
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Put the trained weights back."""
@@ -273,6 +282,25 @@ class EMAHook(Hook):
         pairs = average.pairs(self.src_model) if average.updates else {}
         named = average.module.state_dict(keep_vars=True).items()
         return {name: own for name, own in named if isinstance(own, Tensor) and own in pairs}
+
+    def _prepare_evaluation(self, loop: Any) -> None:
+        if self.evaluate == "raw":
+            return
+        if self.evaluate == "both":
+            passes = getattr(loop, "further_passes", None)  # a user's loop may be any
+            if passes is None:
+                raise TypeError(
+                    f"EMAHook: evaluate='both' needs a loop that can make a further pass, but {type(loop).__name__} has"
+                    " no further_passes. Derive it from ValLoop or TestLoop, without a run() of its own."
+                )
+            passes["raw"] = self._with_trained_weights
+        self._put_in()
+
+    @contextmanager
+    def _with_trained_weights(self) -> Generator[None]:
+        self._put_back()
+        yield
+        self._put_in()
 
     @torch.no_grad()
     def _put_in(self) -> None:

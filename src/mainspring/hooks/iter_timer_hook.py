@@ -11,6 +11,7 @@ from .hook import Hook
 
 if TYPE_CHECKING:
     from ..runner import Runner
+    from ..runner.base_loop import BaseLoop
 
 __all__ = ["IterTimerHook"]
 
@@ -31,7 +32,10 @@ class IterTimerHook(Hook):
     def __init__(self) -> None:
         self._since = 0.0
         self._seconds = 0.0
-        self._batches: int | None = None  # of the evaluation that is running
+        self._loop: BaseLoop | None = None  # the one that evaluates, and what its times are called
+        self._names = ("", "")
+        self._batches: int | None = None  # of the pass that it makes
+        self._is_first_pass = True
         self._train_seconds = 0.0
         self._first_iter = 0
 
@@ -39,8 +43,6 @@ class IterTimerHook(Hook):
         """Begin the mean from which the time left is derived."""
         self._train_seconds = 0.0
         self._first_iter = runner.iter
-
-    # Those of training are called in every step: directly, and without a detour by names.
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Record how long the data took."""
@@ -61,31 +63,57 @@ class IterTimerHook(Hook):
         done = runner.iter + 1
         hub.update_info("eta", self._train_seconds / max(done - self._first_iter, 1) * (runner.max_iters - done))
 
-    def _before_epoch(self, runner: Runner, mode: str = "train") -> None:
-        if mode != "train":
-            loop = runner.val_loop if mode == "val" else runner.test_loop
-            self._batches = None if loop is None else loop.num_batches
-        self._seconds = 0.0
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Begin to count."""
         self._since = time.perf_counter()
 
-    def _before_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, mode: str = "train") -> None:
-        waited = time.perf_counter() - self._since
-        runner.message_hub.update_scalar(f"{mode}/data_time", waited)
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Begin to count."""
+        self._begin(runner.val_loop, "val")
 
-    def _after_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict[str, Any] | Sequence[Any] | None = None,
-        mode: str = "train",
+    def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Record how long the data took."""
+        self._note_data(runner, batch_idx)
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
     ) -> None:
+        """Record how long the batch took, and what is left."""
+        self._note_batch(runner, batch_idx)
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Begin to count."""
+        self._begin(runner.test_loop, "test")
+
+    def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Record how long the data took."""
+        self._note_data(runner, batch_idx)
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
+    ) -> None:
+        """Record how long the batch took, and what is left."""
+        self._note_batch(runner, batch_idx)
+
+    def _begin(self, loop: BaseLoop | None, mode: str) -> None:
+        self._loop, self._names = loop, (f"{mode}/data_time", f"{mode}/time")
+        self._is_first_pass = True
+        self._since = time.perf_counter()
+
+    def _note_data(self, runner: Runner, batch_idx: int) -> None:
         now = time.perf_counter()
-        elapsed = now - self._since
-        self._since = now
-        hub = runner.message_hub
-        hub.update_scalar(f"{mode}/time", elapsed)
+        if batch_idx == 0:  # of each set of data in its turn
+            self._batches = None if self._loop is None else self._loop.num_batches
+            self._seconds = 0.0
+            if not self._is_first_pass:  # what has passed belongs to the results of the set before
+                self._since = now
+            self._is_first_pass = False
+        runner.message_hub.update_scalar(self._names[0], now - self._since)
+
+    def _note_batch(self, runner: Runner, batch_idx: int) -> None:
+        hub, now = runner.message_hub, time.perf_counter()
+        elapsed, self._since = now - self._since, now
+        hub.update_scalar(self._names[1], elapsed)
         if self._batches is not None:
             self._seconds += elapsed
-            mean = self._seconds / (batch_idx + 1)
-            hub.update_info("eta", mean * (self._batches - batch_idx - 1))
+            hub.update_info("eta", self._seconds / (batch_idx + 1) * (self._batches - batch_idx - 1))

@@ -132,21 +132,29 @@ class LoggerHook(Hook):
         if hint is not None:
             runner.logger.warning(hint)
 
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Begin to count the batches of all sets of data."""
+        self._evaluated = 0
+
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
     ) -> None:
         """Write the line, where it is time."""
-        self._evaluated = batch_idx + 1
-        if self.every_n_inner_iters(batch_idx, self.interval):
+        self._evaluated += 1
+        if (batch_idx + 1) % self.interval == 0:
             _, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "val")
             runner.logger.info(line, extra={"live": True})
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Begin to count the batches of all sets of data."""
+        self._evaluated = 0
 
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
     ) -> None:
         """Write the line, where it is time."""
-        self._evaluated = batch_idx + 1
-        if self.every_n_inner_iters(batch_idx, self.interval):
+        self._evaluated += 1
+        if (batch_idx + 1) % self.interval == 0:
             _, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "test")
             runner.logger.info(line, extra={"live": True})
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..optim import OptimWrapper
 from ..registry import HOOKS
 from .hook import Hook
+from .results import is_left_out
 
 if TYPE_CHECKING:
     from ..runner import Runner
@@ -53,10 +54,9 @@ class ParamSchedulerHook(Hook):
     ) -> None:
         """Advance the schedules that count iterations, and those that count updates."""
         for scheduler in runner.schedules:
-            if id(scheduler) in self._counted:
-                for _ in range(self._new_updates(scheduler, runner)):
-                    scheduler.step()
-            elif not scheduler.by_epoch:
+            if scheduler.by_epoch:
+                continue
+            for _ in range(self._new_updates(scheduler, runner) if _counts_updates(scheduler) else 1):
                 scheduler.step()
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -69,13 +69,15 @@ class ParamSchedulerHook(Hook):
         """Give the results of a validation within training to the schedules that go by them."""
         if runner.is_training and metrics is not None:
             for scheduler in runner.schedules:
-                if _goes_by_results(scheduler):
+                if _goes_by_results(scheduler) and not _waits(scheduler, metrics, runner):
                     scheduler.step(metrics)
 
     def _new_updates(self, scheduler: Any, runner: Runner) -> int:
         """Return how many updates the optimizer of a schedule has made in this iteration."""
         wrapper = _wrapper_of(scheduler, runner)
-        before, now, group = self._counted[id(scheduler)], wrapper.inner_count, wrapper.accumulative_counts
+        before, now, group = self._counted.get(id(scheduler)), wrapper.inner_count, wrapper.accumulative_counts
+        if before is None:  # the hook or the schedule came after before_train
+            before = wrapper.counted_before(runner.iter)
         self._counted[id(scheduler)] = now
         cut_short = now > before and now % group != 0 and wrapper.should_update()  # the last group of the run
         return now // group - before // group + cut_short
@@ -97,6 +99,12 @@ def _wrapper_of(scheduler: Any, runner: Runner) -> OptimWrapper:
         f"{type(scheduler).__name__} has unit='update', but {type(runner.optim_wrapper).__name__} does not say when it"
         " updates. Derive it from OptimWrapper, or let the schedule count iterations: by_epoch=False."
     )
+
+
+def _waits(scheduler: Any, metrics: dict[str, float], runner: Runner) -> bool:
+    """Whether what a schedule goes by is a result of data which this validation leaves out."""
+    monitor = getattr(scheduler, "monitor", None)  # a schedule may be anybody's, and not say
+    return monitor is not None and monitor not in metrics and is_left_out(monitor, runner)
 
 
 def _goes_by_results(scheduler: Any) -> bool:

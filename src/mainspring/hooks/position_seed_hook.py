@@ -20,7 +20,9 @@ class PositionSeedHook(Hook):
     """Sets the generators of Python, NumPy and torch at each step, epoch and evaluation from where the run stands.
 
     So dropout, augmentation on the device and noise are the same in a run that was stopped and resumed, and no
-    generator's state need be saved. The runner registers it first of all hooks, for its own and for users' loops.
+    generator's state need be saved. Where samples are not seeded (``randomness=dict(sample_seeding=False)``), the
+    batches of an evaluation are not either: it is seeded when it begins. The runner registers it first of all hooks,
+    for its own and for users' loops.
     """
 
     priority = "HIGHEST"
@@ -60,7 +62,8 @@ class PositionSeedHook(Hook):
     def _begin_evaluation(self, runner: Runner) -> None:
         key = (Stream.EVALUATION, runner.seed, runner.rank)
         seed_generators(mix(*key, runner.iter), runner.device)
-        self._seed_batch = step_seeder(*key, runner.device, runner.iter)
+        # Where samples are not seeded, reading them may draw, and once an evaluation is what the user asked for.
+        self._seed_batch = step_seeder(*key, runner.device, runner.iter) if runner.sample_seeding else _nothing
 
 
 def _nothing(position: int) -> None:

@@ -120,7 +120,7 @@ class ProgressHook(Hook):
         eta = runner.message_hub.get_info("eta")
         rest = f"{speed:.1f} it/s" + (f"  {_clock(eta)} left" if eta is not None else "")
         latest = numbers_in(runner.message_hub.get_info("latest_log") or {})
-        shown = {k: v for k, v in latest.items() if "loss" in k or k in ("lr", "grad_norm")}
+        shown = {k: v for k, v in latest.items() if "loss" in k or k.rpartition(".")[2] in ("lr", "grad_norm")}
         display.draw(title, done, total, rest, shown, self._results)
 
 

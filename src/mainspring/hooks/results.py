@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-__all__ = ["numbers_in"]
+if TYPE_CHECKING:
+    from ..runner import Runner
+
+__all__ = ["is_left_out", "numbers_in"]
 
 
 def numbers_in(metrics: Mapping[str, Any] | None) -> dict[str, float]:
@@ -26,3 +29,10 @@ def _as_number(value: Any) -> float | None:
         one = value.numel() == 1 if isinstance(value, torch.Tensor) else value.size == 1
         value = value.item() if one else None
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def is_left_out(metric: str, runner: Runner) -> bool:
+    """Whether a result is that of a set of data which the running validation leaves out, by its interval."""
+    loop: Any = runner.val_loop  # a user's may be any
+    leaves_out = getattr(loop, "leaves_out", None)
+    return leaves_out is not None and leaves_out(metric)

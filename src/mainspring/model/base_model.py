@@ -15,6 +15,7 @@ from ..utils import describe, did_you_mean
 from .base_module import BaseModule
 from .data_preprocessor import build_data_preprocessor
 from .explain import what_forward_got
+from .parallel import route_of
 
 if TYPE_CHECKING:
     from ..optim import OptimWrapper
@@ -62,6 +63,9 @@ class BaseModel(BaseModule):
     modes: tuple[str, ...] = ("loss", "predict", "tensor")
     """The modes that ``forward`` knows. A class with one of its own adds it here."""
 
+    is_routed: bool = False
+    """Whether calls may go through a wrapper, so that processes average gradients; see :class:`~.parallel.Route`."""
+
     _mode_position: int | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -97,6 +101,10 @@ class BaseModel(BaseModule):
                 self._check_mode(kwargs["mode"])
         elif self._mode_position is not None and len(args) > self._mode_position:
             self._check_mode(args[self._mode_position])
+        if self.is_routed:
+            route = route_of(self)
+            if route is not None:
+                return route(*args, **kwargs)
         return super().__call__(*args, **kwargs)
 
     def _check_mode(self, mode: Any) -> None:

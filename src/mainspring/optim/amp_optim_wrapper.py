@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..device import get_device
+from ..device import default_device
 from ..registry import OPTIM_WRAPPERS
+from ..utils import check_type, did_you_mean
 from .fused import prepare_fused_step
 from .optim_wrapper import OptimWrapper, one_after_another
 
@@ -37,8 +39,8 @@ class AmpOptimWrapper(OptimWrapper):
         **kwargs: See :class:`OptimWrapper`.
 
     Raises:
-        ValueError: ``dtype`` or ``loss_scale`` is none of these.
-        TypeError: ``loss_scale`` has another type.
+        ValueError: ``dtype`` or ``loss_scale`` is none of these, or an option of the scaler is unknown or impossible.
+        TypeError: ``loss_scale`` or an option of the scaler has another type.
     """
 
     def __init__(
@@ -53,14 +55,13 @@ class AmpOptimWrapper(OptimWrapper):
         self._scaler: torch.amp.GradScaler | None = None
         self._scaler_device = ""
         self._scaler_state: dict[str, Any] = {}
-        torch.amp.GradScaler("cpu", **self._scaler_options)  # refuses unknown options now, not in the first step
 
     @property
     def device_type(self) -> str:
         """The kind of device on which the parameters are now."""
         parameters = (parameter for group in self.param_groups for parameter in group["params"])
         first = next(parameters, None)
-        return get_device().type if first is None else str(first.device.type)
+        return default_device().type if first is None else str(first.device.type)
 
     @property
     def cast_dtype(self) -> torch.dtype:
@@ -111,7 +112,11 @@ class AmpOptimWrapper(OptimWrapper):
             self._check_for_strays()
         if self.watch is not None:
             self.watch.note_loss(loss)
+        if self.gradient_sync is not None:
+            self.gradient_sync.before_backward(self._parameters())
         self.loss_scaler.scale(loss).backward(**kwargs)  # type: ignore[no-untyped-call]
+        if self.gradient_sync is not None:
+            self.gradient_sync.after_backward(self._parameters())
         self._inner_count += 1
 
     def step(self, **kwargs: Any) -> None:
@@ -126,6 +131,8 @@ class AmpOptimWrapper(OptimWrapper):
             return
         if self.watch is not None and self.watch.refuses_losses():
             return
+        if self.gradient_sync is not None:
+            self.gradient_sync.finish(self._parameters())
         try:
             if self._items is not None or self._clip_type is not None:
                 scaler.unscale_(self.optimizer)
@@ -179,9 +186,36 @@ def _scaler_options(loss_scale: str | float | Mapping[str, Any]) -> tuple[dict[s
     if loss_scale == "dynamic":
         return {}, None
     if isinstance(loss_scale, (int, float)) and not isinstance(loss_scale, bool):
+        _check_scale("loss_scale", loss_scale)
         return {"init_scale": float(loss_scale)}, float(loss_scale)
     if isinstance(loss_scale, Mapping):
-        return dict(loss_scale), None
+        return _checked_options(loss_scale), None
     if isinstance(loss_scale, str):
         raise ValueError(f"loss_scale must be 'dynamic', a number or a dict, but it is {loss_scale!r}.")
     raise TypeError(f"loss_scale must be 'dynamic', a number or a dict, but it is a {type(loss_scale).__name__}.")
+
+
+def _checked_options(loss_scale: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of torch's scaler, which would take some impossible ones, and name none in its errors."""
+    options = dict(loss_scale)
+    known = {"init_scale": float, "growth_factor": float, "backoff_factor": float, "growth_interval": int}
+    for name, value in options.items():
+        if name not in known:
+            raise ValueError(
+                f"loss_scale.{name}: there is no such option.{did_you_mean(name, known)} The options are:"
+                f" {', '.join(known)}."
+            )
+        check_type(value, known[name], f"loss_scale.{name}")
+    _check_scale("loss_scale.init_scale", options.get("init_scale", 1.0))
+    if options.get("growth_factor", 2.0) <= 1:
+        raise ValueError(f"loss_scale.growth_factor must be above 1, but it is {options['growth_factor']}.")
+    if not 0 < options.get("backoff_factor", 0.5) < 1:
+        raise ValueError(f"loss_scale.backoff_factor must lie between 0 and 1, but it is {options['backoff_factor']}.")
+    if options.get("growth_interval", 1) < 1:
+        raise ValueError(f"loss_scale.growth_interval must be at least 1, but it is {options['growth_interval']}.")
+    return options
+
+
+def _check_scale(path: str, scale: float) -> None:
+    if not 0 < scale < math.inf:
+        raise ValueError(f"{path} must be above 0, but it is {scale}.")

@@ -19,7 +19,7 @@ def clip_options(clip_grad: Mapping[str, Any] | None) -> tuple[str | None, dict[
     """Return the kind of clipping, ``'norm'``, ``'value'`` or None, and the arguments of torch's function for it.
 
     Raises:
-        TypeError: ``clip_grad`` is neither None nor a dict with entries, or a limit is no number.
+        TypeError: ``clip_grad`` is neither None nor a dict with entries, or an option has the wrong type.
         ValueError: Its type or an option is unknown, or the limit is missing or not above 0.
 
     >>> clip_options(dict(max_norm=1.0))
@@ -44,6 +44,13 @@ def clip_options(clip_grad: Mapping[str, Any] | None) -> tuple[str | None, dict[
     if required not in options:
         raise ValueError(f"clip_grad.{required} is missing: clipping of type {kind!r} needs it.")
     check_type(options[required], float, f"clip_grad.{required}")
+    norm_type = options.get("norm_type", 2.0)
+    if norm_type != "inf":  # which torch reads, too
+        check_type(norm_type, float, "clip_grad.norm_type")
+        if not norm_type > 0:
+            raise ValueError(f"clip_grad.norm_type must be above 0, or 'inf', but it is {norm_type}.")
+    check_type(options.get("error_if_nonfinite", False), bool, "clip_grad.error_if_nonfinite")
+    check_type(options.get("foreach"), bool | None, "clip_grad.foreach")
     if not options[required] > 0:
         raise ValueError(
             f"clip_grad.{required} must be above 0, but it is {options[required]}. Leave out clip_grad to clip nothing."

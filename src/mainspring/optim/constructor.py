@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.optim import Optimizer
 
 from ..logging import print_log
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, build
-from ..utils import check_type, options_from
+from ..utils import check_type, did_you_mean, options_from
 from .fused import with_fused_step
 from .muon import MuonWithAdamW, hidden_matrices, split_groups
 from .optim_wrapper import OptimWrapper
@@ -110,10 +111,15 @@ class DefaultOptimWrapperConstructor:
                 f"optim_wrapper must be a dict, but it is {optim_wrapper_cfg!r} ({type(optim_wrapper_cfg).__name__})."
             )
         if "optimizer" not in optim_wrapper_cfg:
+            cure = "dict(optimizer=dict(type='SGD', lr=0.1))"
+            if optim_wrapper_cfg and all(isinstance(one, Mapping) for one in optim_wrapper_cfg.values()):
+                first = next(iter(optim_wrapper_cfg))  # somebody means several optimizers
+                cure = f"dict({first}={cure}, ...) for that of {first}"
             raise ValueError(
-                "optim_wrapper.optimizer is missing: name one, such as"
-                f" dict(optimizer=dict(type='SGD', lr=0.1)). The keys given are: {', '.join(optim_wrapper_cfg) or '-'}."
+                f"optim_wrapper.optimizer is missing: name one, such as {cure}. The keys given are:"
+                f" {', '.join(optim_wrapper_cfg) or 'none'}."
             )
+        check_type(paramwise_cfg, Mapping | None, "optim_wrapper.paramwise_cfg")
         self.optim_wrapper_cfg = dict(optim_wrapper_cfg)
         self.paramwise_cfg = dict(paramwise_cfg or {})
         """The factors as they were given."""
@@ -121,6 +127,7 @@ class DefaultOptimWrapperConstructor:
         self.optimizer_cfg: dict[str, Any] = dict(optimizer) if isinstance(optimizer, Mapping) else {}
         self.base_lr: float | None = self.optimizer_cfg.get("lr")
         self.base_wd: float | None = self.optimizer_cfg.get("weight_decay")
+        self._custom_keys: Mapping[str, Any] = {}
         self._matrices: dict[int, nn.Parameter] | None = None  # of MuonWithAdamW, what Muon gets, by the ids
         if self.paramwise_cfg and not self.optimizer_cfg:
             raise ValueError(
@@ -140,11 +147,7 @@ class DefaultOptimWrapperConstructor:
                     "optim_wrapper.optimizer.params: a config's optimizer gets all parameters of the model. To choose"
                     " some, make the optimizer yourself, and pass it as optim_wrapper; or freeze the others."
                 )
-            if isinstance(optimizer.get("lr"), str):
-                raise TypeError(
-                    f"optim_wrapper.optimizer.lr must be a number, but it is {optimizer['lr']!r} (str). In YAML, 1e-4"
-                    " is a string: write 1.0e-4."
-                )
+            _check_numbers(optimizer, "optim_wrapper.optimizer")
             optimizer = self._find_matrices(optimizer, model)
             params: list[Any] = list(model.parameters())
             if self.paramwise_cfg or self._matrices is not None:
@@ -155,6 +158,7 @@ class DefaultOptimWrapperConstructor:
                     groups.append({"params": params})
                 params = merged(groups if self._matrices is None else split_groups(groups, self._matrices.values()))
             optimizer = build({**with_fused_step(optimizer, model), "params": params}, OPTIMIZERS)
+            self._check_options(optimizer)
             if self.paramwise_cfg or self._matrices is not None:
                 print_log(self._told(optimizer, model), "current")
         options.setdefault("type", OptimWrapper)
@@ -180,6 +184,7 @@ class DefaultOptimWrapperConstructor:
         """
         cfg = options_from(self.cfg_type, self.paramwise_cfg, "optim_wrapper.paramwise_cfg")
         self._check_bases(cfg)
+        self._custom_keys = cfg.custom_keys
         known = {id(parameter) for group in params for parameter in group["params"]}
         names, repeated = [], []
         for part in parts_of(module, prefix, bool(is_dcn_module)):
@@ -199,6 +204,22 @@ class DefaultOptimWrapperConstructor:
                 logging.WARNING,
             )
 
+    def _check_options(self, optimizer: Optimizer) -> None:
+        """Say which options of custom keys the optimizer does not have; it may be that another part reads them."""
+        for key, options in self._custom_keys.items():
+            for name in options:
+                if name in _MULTS or name in optimizer.defaults:
+                    continue
+                near = did_you_mean(name, [*_MULTS, *optimizer.defaults])
+                text = (
+                    f"optim_wrapper.paramwise_cfg.custom_keys[{key!r}].{name} is neither a factor"
+                    f" ({' or '.join(_MULTS)}) nor an option of {type(optimizer).__name__}, which does not look at it."
+                    f"{near}"
+                )
+                if self.paramwise_cfg.get("strict"):
+                    raise ValueError(text)
+                print_log(text, "current", logging.WARNING)
+
     def _told(self, optimizer: Optimizer, model: nn.Module) -> str:
         """Return what the log says of the groups."""
         names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -213,11 +234,12 @@ class DefaultOptimWrapperConstructor:
         """Return the learning rate and the weight decay that factors of a parameter multiply."""
         if self._matrices is None or id(part.parameter) in self._matrices:
             return self.base_lr, self.base_wd
-        defaults = inspect.signature(MuonWithAdamW).parameters
-        own = {
-            name: self.optimizer_cfg.get(name, defaults[name].default) for name in ("adamw_lr", "adamw_weight_decay")
-        }
-        return own["adamw_lr"], own["adamw_weight_decay"]
+        return self._of_muon("adamw_lr"), self._of_muon("adamw_weight_decay")
+
+    def _of_muon(self, name: str) -> float:
+        """Return an option of ``MuonWithAdamW``, given or by default."""
+        value: float = self.optimizer_cfg.get(name, inspect.signature(MuonWithAdamW).parameters[name].default)
+        return value
 
     def _find_matrices(self, optimizer: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
         """Return the optimizer's config without what chooses parameters by their names, which is done here."""
@@ -227,23 +249,45 @@ class DefaultOptimWrapperConstructor:
         if isinstance(kind, type) and issubclass(kind, MuonWithAdamW):
             keys = {name: options.pop(name, ()) for name in ("adamw_keys", "muon_keys")}
             self._matrices = {id(matrix): matrix for matrix in hidden_matrices(model, **keys)}
+            self.base_lr, self.base_wd = self._of_muon("lr"), self._of_muon("weight_decay")
         return options
 
     def _check_bases(self, cfg: ParamwiseCfg) -> None:
         """Refuse factors of what the optimizer's config does not give: nothing would come of them."""
         factors = {name: value for name, value in vars(cfg).items() if name.endswith("_mult") and value is not None}
         for key, options in cfg.custom_keys.items():
-            check_type(options, Mapping, f"optim_wrapper.paramwise_cfg.custom_keys[{key!r}]")
+            path = f"optim_wrapper.paramwise_cfg.custom_keys[{key!r}]"
+            check_type(options, Mapping, path)
+            _check_numbers(options, path)
             factors.update((f"custom_keys[{key!r}].{name}", options[name]) for name in _MULTS if name in options)
         for name, factor in factors.items():
             base, setting = (self.base_wd, "weight_decay") if "decay_mult" in name else (self.base_lr, "lr")
             if not isinstance(factor, int | float) or isinstance(factor, bool):
                 raise TypeError(f"optim_wrapper.paramwise_cfg.{name} must be a number, but it is {factor!r}.")
+            if not 0 <= factor < math.inf:
+                raise ValueError(
+                    f"optim_wrapper.paramwise_cfg.{name} must be a factor of at least 0, but it is {factor}."
+                )
             if base is None:
                 raise ValueError(
                     f"optim_wrapper.paramwise_cfg.{name} is a factor of {setting}, which optim_wrapper.optimizer does"
                     f" not give. Write it there, such as {setting}=0.01."
                 )
+
+
+def _check_numbers(options: Mapping[str, Any], path: str) -> None:
+    """Refuse texts that are meant as numbers, such as 1e-4 in YAML."""
+    for name, value in options.items():
+        if isinstance(value, str) and (name == "lr" or _reads_as_number(value)):
+            check_type(value, float, f"{path}.{name}")
+
+
+def _reads_as_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_parameters(model: nn.Module, wrapper: OptimWrapper) -> None:

@@ -22,6 +22,7 @@ _DEVICES = {"cpu", "cuda", "mps", "xpu"}
 _DTYPES = {torch.float32, torch.float64}
 _KNOWN = ("torch.optim", "mainspring.optim")  # whose classes take ``fused`` for what torch means by it
 _is_contiguous = torch.Tensor.is_contiguous
+_dtype_of, _grad_of = operator.attrgetter("dtype"), operator.attrgetter("grad")
 _SEEN: WeakKeyDictionary[Optimizer, _Seen] = WeakKeyDictionary()
 
 
@@ -83,12 +84,12 @@ class _Seen:
     def __init__(self, optimizer: Optimizer, groups: list[dict[str, Any]]) -> None:
         self.state = optimizer.state
         self.states = len(optimizer.state)
-        self.momentum = [_needs_momentum(optimizer, group) for group in groups]
+        self.needs_momentum = [_needs_momentum(optimizer, group) for group in groups]
         self.members: list[list[torch.Tensor]] = [list(group["params"]) for group in groups]
-        parameters = [parameter for members in self.members for parameter in members]
-        self.dtypes = [parameter.dtype for parameter in parameters]
-        self.updated = [parameter for parameter in parameters if parameter.grad is not None]
-        self.left = [parameter for parameter in parameters if parameter.grad is None]
+        self.parameters = [parameter for members in self.members for parameter in members]
+        self.dtypes = list(map(_dtype_of, self.parameters))
+        self.updated = [parameter for parameter in self.parameters if parameter.grad is not None]
+        self.left = [parameter for parameter in self.parameters if parameter.grad is None]
         self.contiguous = all(map(_is_contiguous, self.updated))
         self.strides = [parameter.stride() for parameter in self.updated]
 
@@ -98,18 +99,19 @@ class _Seen:
             self.state is not optimizer.state
             or self.states != len(self.state)
             or len(groups) != len(self.members)
-            or self.momentum != [_needs_momentum(optimizer, group) for group in groups]
+            or list(map(_dtype_of, self.parameters)) != self.dtypes
         ):
             return False
-        for group, members in zip(groups, self.members, strict=True):
-            if len(group["params"]) != len(members) or not all(map(operator.is_, group["params"], members)):
+        for group, members, needs_momentum in zip(groups, self.members, self.needs_momentum, strict=True):
+            present = group["params"]
+            if len(present) != len(members) or not all(map(operator.is_, present, members)):
                 return False
-        if [parameter.dtype for members in self.members for parameter in members] != self.dtypes:
-            return False
-        if any(parameter.grad is not None for parameter in self.left):
+            if _needs_momentum(optimizer, group) != needs_momentum:
+                return False
+        if self.left and any(parameter.grad is not None for parameter in self.left):
             return False
         try:
-            return self._lie_alike([parameter.grad for parameter in self.updated])
+            return self._lie_alike(list(map(_grad_of, self.updated)))
         except (AttributeError, RuntimeError, TypeError):  # None, or a sparse one, has no strides
             return False
 

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS
+from ..utils import options_from
 from .constructor import DefaultOptimWrapperConstructor
 from .layers import depths_of
 from .param_groups import ParamwiseCfg, Part, settings_for
@@ -65,6 +66,12 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def __init__(self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None) -> None:
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
+        if "layer_decay_rate" not in self.paramwise_cfg:
+            raise ValueError(
+                f"{type(self).__name__} needs optim_wrapper.paramwise_cfg=dict(layer_decay_rate=0.75), for instance:"
+                " the factor of the learning rate from one layer to the one before it. The keys given are:"
+                f" {', '.join(self.paramwise_cfg) or 'none'}."
+            )
         self._depths: dict[str, tuple[int, int]] = {}
 
     def add_params(
@@ -82,7 +89,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             prefix: What comes before the names of its parameters.
             is_dcn_module: Whether it belongs to a deformable convolution.
         """
-        found = depths_of(module, self.paramwise_cfg.get("layers", ()))
+        cfg = options_from(LayerDecayCfg, self.paramwise_cfg, "optim_wrapper.paramwise_cfg")
+        found = depths_of(module, cfg.layers)
         self._depths = {f"{prefix}.{name}" if prefix else name: depth for name, depth in found.items()}
         if self.base_lr is None:
             raise ValueError(
@@ -104,8 +112,6 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def _told(self, optimizer: Optimizer, model: nn.Module) -> str:
         groups = super()._told(optimizer, model)
-        if not self._depths:  # without paramwise_cfg
-            return groups
         layers: dict[int, list[str]] = {}
         for name, (depth, _) in self._depths.items():
             layers.setdefault(depth, []).append(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from ..dist import GradientSync, all_reduce
 from ..logging import MessageHub, print_log
 from ..registry import OPTIM_WRAPPERS
 from . import bare
@@ -72,6 +73,8 @@ class OptimWrapper:
         self.message_hub = MessageHub.get_current_instance()
         self.watch: NumberWatch | None = None
         """Notes losses and norms of gradients, or leaves out steps, for a hook that looks after bad numbers."""
+        self.gradient_sync: GradientSync | None = None
+        """Averages the gradients of several processes before a step, as far as the backward pass has not done it."""
         self._accumulative_counts = accumulative_counts
         self._clip_type, self.clip_grad_kwargs = clip_options(clip_grad)
         # Iterations seen, and how many the run has; -1 while that is not known.
@@ -99,8 +102,13 @@ class OptimWrapper:
         return _NOTHING if self._accumulative_counts == 1 else self._sync_context(model)
 
     def _sync_context(self, model: nn.Module) -> AbstractContextManager[Any]:
+        if self.should_sync():
+            return _NOTHING
+        paused = None if self.gradient_sync is None else self.gradient_sync.paused()
+        if paused is not None:
+            return paused
         no_sync = getattr(model, "no_sync", None)
-        if no_sync is None or self.should_sync():
+        if no_sync is None:
             return _NOTHING
         context: AbstractContextManager[Any] = no_sync()
         return context
@@ -150,11 +158,18 @@ class OptimWrapper:
             self._check_for_strays()
         if self.watch is not None:
             self.watch.note_loss(loss)
-        bare.backward(loss, **kwargs)
+        if self.gradient_sync is None:
+            bare.backward(loss, **kwargs)
+        else:
+            self.gradient_sync.before_backward(self._parameters())
+            bare.backward(loss, **kwargs)
+            self.gradient_sync.after_backward(self._parameters())
         self._inner_count += 1
 
     def step(self, **kwargs: Any) -> None:
         """Clip the gradients where asked to, and update the parameters; ``kwargs`` go to the optimizer's step."""
+        if self.gradient_sync is not None:
+            kwargs = self._synchronised(self.gradient_sync, kwargs)
         if self._items is not None:
             self._items.average(self._parameters())
         norm = None if self._clip_type is None else self._clip_grad()
@@ -199,6 +214,8 @@ class OptimWrapper:
             self._group_begin = self._inner_count - bool(group["gradients"])
             if self._items is not None:
                 self._items.total = group.get("num_items")
+            if self.gradient_sync is not None:
+                self.gradient_sync.accept(parameters)
         elif init_counts % self._accumulative_counts:
             print_log(
                 f"Resuming inside a group of {self._accumulative_counts} accumulated iterations, whose gradients so"
@@ -220,6 +237,10 @@ class OptimWrapper:
         """Whether an iteration, from 0, is the one that was entered last, and has had a loss."""
         return iteration == self._iteration and self._inner_count != self._entered_at
 
+    def counted_before(self, iteration: int) -> int:
+        """Return what was counted when the newest iteration began, of one loss if it was not entered as this one."""
+        return self._entered_at if iteration == self._iteration else self._inner_count - 1
+
     def should_update(self) -> bool:
         """Whether the iteration that has just been counted ends its accumulation group."""
         return self._accumulative_counts == 1 or self._ends_group(self._inner_count)
@@ -237,6 +258,20 @@ class OptimWrapper:
     def accumulative_counts(self) -> int:
         """How many iterations give one update."""
         return self._accumulative_counts
+
+    def share_gathered(self) -> None:
+        """Average the gradients that are gathering over the processes, so that one of them can save them for all.
+
+        The update comes to the same, but for rounding; so a run that goes on and one that resumes there stay equal to
+        the last bit. All processes call it together.
+        """
+        if self.gathers and self.gradient_sync is not None:
+            self.gradient_sync.share(self._parameters())
+
+    @property
+    def gathers(self) -> bool:
+        """Whether an accumulation group has begun, and is not complete yet."""
+        return self._inner_count != self._group_begin
 
     # What others ask.
 
@@ -388,6 +423,24 @@ class OptimWrapper:
                 logger="current",
                 level=logging.WARNING,
             )
+
+    def _synchronised(self, sync: GradientSync, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Average the gradients now or, where a closure computes them within the step, whenever it has."""
+        closure: Callable[[], Any] | None = kwargs.get("closure")
+        if closure is None:
+            sync.finish(self._parameters())
+            return kwargs
+
+        def over_all_processes() -> Any:
+            loss = closure()
+            sync.finish(self._parameters())
+            if loss is None:
+                return None
+            mean = torch.as_tensor(loss).detach().clone()  # an optimizer may choose its way by it, the same everywhere
+            all_reduce(mean, "mean")
+            return mean
+
+        return {**kwargs, "closure": over_all_processes}
 
     def _weighed(self, loss: torch.Tensor, num_items: int | torch.Tensor) -> torch.Tensor:
         """Return a loss with the weight that its items give it in its accumulation group."""

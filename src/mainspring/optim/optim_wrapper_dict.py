@@ -126,6 +126,10 @@ class OptimWrapperDict(OptimWrapper):
         """Raise a ``TypeError``: each wrapper counts its own losses."""
         self._ask_one("should_sync()")
 
+    def counted_before(self, iteration: int) -> int:
+        """Raise a ``TypeError``: each wrapper counts its own losses."""
+        self._ask_one("counted_before(iteration)")
+
     def log_as(self, name: str) -> None:
         """Raise a ``TypeError``: each wrapper has a name already."""
         self._ask_one("log_as(name)")
@@ -198,6 +202,11 @@ class OptimWrapperDict(OptimWrapper):
         for wrapper in self.values():
             wrapper.enter_iteration(iteration)
 
+    def share_gathered(self) -> None:
+        """Average the gradients that are gathering over the processes, for each wrapper."""
+        for wrapper in self.values():
+            wrapper.share_gathered()
+
     def keep_settings(self) -> None:
         """Take the settings of all optimizers as they are now for those that were configured."""
         for wrapper in self.values():
@@ -233,6 +242,11 @@ class OptimWrapperDict(OptimWrapper):
     def has_begun(self, iteration: int) -> bool:
         """Whether an iteration, from 0, is the one that was entered last, and some wrapper has had a loss in it."""
         return any(wrapper.has_begun(iteration) for wrapper in self.values())
+
+    @property
+    def gathers(self) -> bool:
+        """Whether an accumulation group of some wrapper has begun, and is not complete yet."""
+        return any(wrapper.gathers for wrapper in self.values())
 
     @property
     def left_out(self) -> bool:

@@ -26,18 +26,22 @@ class BaseLoop(ABC):
     Args:
         runner: Its parts are used, and its hooks called.
         dataloader: A loader, or its config.
+        name: Of several loaders, which one this is, for messages.
     """
 
     mode = "train"
     """``train``, ``val`` or ``test``."""
 
-    def __init__(self, runner: Runner, dataloader: DataLoader[Any] | Mapping[str, Any]) -> None:
+    def __init__(self, runner: Runner, dataloader: DataLoader[Any] | Mapping[str, Any], name: str = "") -> None:
         self.runner = runner
-        loader = runner.build_dataloader(dataloader, seed=runner.seed, name=f"{self.mode}_dataloader")
-        training = self.mode == "train"
-        self._data_seed = runner.seed if training else mix(Stream.EVALUATION, runner.seed)
+        self._data_seed = runner.seed if self.mode == "train" else mix(Stream.EVALUATION, runner.seed)
+        self.dataloader = self._build_dataloader(dataloader, name)
+
+    def _build_dataloader(self, dataloader: DataLoader[Any] | Mapping[str, Any], name: str) -> DataLoader[Any]:
+        runner, path = self.runner, f"{self.mode}_dataloader{'.' * bool(name)}{name}"
+        loader = runner.build_dataloader(dataloader, seed=runner.seed, name=path)
         # Data of an evaluation seldom draw, and for samples that cost little to read a seed each would double the time.
-        self.dataloader = resumable(loader, self._data_seed, runner.sample_seeding, once_a_batch=not training)
+        return resumable(loader, self._data_seed, runner.sample_seeding, once_a_batch=self.mode != "train")
 
     @property
     def num_batches(self) -> int | None:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..evaluator import Evaluator, Metric
+from ..evaluator.torch_metric import is_torch_metric
 from ..hooks import Hook, HookList, PlaceHook, PositionSeedHook
 from ..logging import print_log
 from ..model import BaseModel, ImgDataPreprocessor, build_data_preprocessor
@@ -26,9 +27,9 @@ from ..registry import (
     VISUALIZERS,
     build,
 )
-from ..utils import check_type, did_you_mean, nearest
+from ..utils import check_annotated, check_type, did_you_mean, nearest
 from ..visualization import Visualizer
-from .base_loop import BaseLoop, BaseTrainLoop
+from .base_loop import BaseLoop, BaseTrainLoop, _checked_pairs, whole_number
 from .log_processor import LogProcessor
 from .loops import EpochBasedTrainLoop, IterBasedTrainLoop, TestLoop, ValLoop
 
@@ -46,8 +47,18 @@ __all__ = [
     "build_param_schedulers",
     "build_train_loop",
     "build_visualizer",
+    "check_custom_hooks",
+    "check_default_hooks",
+    "check_evaluation_cfg",
     "check_groups",
+    "check_slot",
+    "check_train_cfg",
     "counts_epochs",
+    "is_own_loop",
+    "misspelt",
+    "no_hook",
+    "no_type",
+    "with_strict_keys",
 ]
 
 DEFAULT_HOOKS: dict[str, dict[str, Any]] = {
@@ -66,8 +77,8 @@ _CHECKPOINT_BY_ITER = {"type": "CheckpointHook", "interval": 1000, "by_epoch": F
 _UNIT_KEYS = ("type", "by_epoch", "max_epochs", "max_iters")
 
 
-def check_groups(given: Mapping[str, Any]) -> None:
-    """Check that what belongs together is given together.
+def check_groups(given: Mapping[str, Any], cfg: Mapping[str, Any]) -> None:
+    """Check that what belongs together is given together; ``cfg`` may have a misspelt name of what is missing.
 
     Raises:
         ValueError: Some of the arguments that training, validation or testing needs are given, and some are not.
@@ -78,17 +89,23 @@ def check_groups(given: Mapping[str, Any]) -> None:
         ("testing", ("test_dataloader", "test_cfg", "test_evaluator")),
     )
     for purpose, names in groups:
-        there = [name for name in names if given[name] is not None]
-        missing = [name for name in names if given[name] is None]
+        there = [name for name in names if given.get(name) is not None]
+        missing = [name for name in names if given.get(name) is None]
         if there and missing:
+            meant = [f" Did you mean {name!r} by {key!r}?" for name in missing for key in misspelt(name, cfg)]
             defaults = [f"{name}=dict() takes the defaults" for name in missing if name in ("val_cfg", "test_cfg")]
             raise ValueError(
                 f"{' and '.join(there)} {'is' if len(there) == 1 else 'are'} given, but {' and '.join(missing)}"
                 f" {'is' if len(missing) == 1 else 'are'} not. For {purpose} a Runner needs {', '.join(names)},"
-                f" or none of them.{' (' + defaults[0] + '.)' if defaults else ''}"
+                f" or none of them.{' (' + defaults[0] + '.)' if defaults else ''}{''.join(meant)}"
             )
-    if given["param_scheduler"] is not None and given["optim_wrapper"] is None:
+    if given.get("param_scheduler") is not None and given.get("optim_wrapper") is None:
         raise ValueError("param_scheduler is given, but optim_wrapper is not: there is nothing to schedule.")
+
+
+def misspelt(name: str, cfg: Mapping[str, Any]) -> list[str]:
+    """Return the key that must be meant for a name that a configuration does not have, if there is one."""
+    return [] if name in cfg else nearest(name, [key for key in cfg if isinstance(key, str)], cutoff=0.8)
 
 
 def build_model(
@@ -139,13 +156,25 @@ def build_train_loop(runner: Runner, cfg: BaseLoop | Mapping[str, Any], dataload
     """Build the loop that ``train_cfg`` describes: by its ``type``, or by ``by_epoch``, or by its maximum."""
     if isinstance(cfg, BaseTrainLoop):
         return cfg
+    options = check_train_cfg(cfg)
+    loop: BaseTrainLoop = LOOPS.build(options, default_args={"runner": runner, "dataloader": dataloader})
+    return loop
+
+
+def check_train_cfg(cfg: Any) -> dict[str, Any]:
+    """Return ``train_cfg`` as the config of a loop, with its type.
+
+    Raises:
+        TypeError: It is no dict, or an option of ours has the wrong type.
+        ValueError: An option of ours is unknown or missing, or cannot be what it is.
+    """
     if not isinstance(cfg, Mapping):
         raise TypeError(f"train_cfg must be a dict or a loop, but it is {cfg!r} ({type(cfg).__name__}).")
     options = dict(cfg)
     if "type" not in options:
         by_epoch = options.get("by_epoch", "max_iters" not in options)
         options["type"] = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
-    kind = LOOPS.get(options["type"]) if isinstance(options["type"], str) else options["type"]
+    kind = _loop_of(options["type"])
     if kind is EpochBasedTrainLoop or kind is IterBasedTrainLoop:
         needed = "max_epochs" if kind is EpochBasedTrainLoop else "max_iters"
         _check_unit(cfg, counts_epochs=kind is EpochBasedTrainLoop)
@@ -156,8 +185,19 @@ def build_train_loop(runner: Runner, cfg: BaseLoop | Mapping[str, Any], dataload
                 f"train_cfg.{needed} is missing: say how long to train, such as"
                 " train_cfg=dict(by_epoch=True, max_epochs=10) or train_cfg=dict(by_epoch=False, max_iters=10000)."
             )
-    loop: BaseTrainLoop = LOOPS.build(options, default_args={"runner": runner, "dataloader": dataloader})
-    return loop
+        for name in (needed, "val_begin", "val_interval"):
+            whole_number(options.get(name, 1), name)
+        _checked_pairs(options.get("dynamic_intervals"))
+    return options
+
+
+def is_own_loop(kind: Any) -> bool:
+    """Whether the type of a loop is one of ours, whose options are known."""
+    return _loop_of(kind) in (EpochBasedTrainLoop, IterBasedTrainLoop, ValLoop, TestLoop)
+
+
+def _loop_of(kind: Any) -> Any:
+    return LOOPS.get(kind) if isinstance(kind, str) else kind
 
 
 def _check_unit(cfg: Mapping[str, Any], counts_epochs: bool) -> None:
@@ -178,13 +218,25 @@ def build_evaluation_loop(
     """Build the loop that ``val_cfg`` or ``test_cfg`` describes."""
     if isinstance(cfg, BaseLoop):
         return cfg
+    options = check_evaluation_cfg(cfg, mode)
+    return LOOPS.build(options, default_args={"runner": runner, "dataloader": dataloader, "evaluator": evaluator})
+
+
+def check_evaluation_cfg(cfg: Any, mode: str) -> dict[str, Any]:
+    """Return ``val_cfg`` or ``test_cfg`` as the config of a loop, with its type.
+
+    Raises:
+        TypeError: It is no dict, or an option of ours has the wrong type.
+        ValueError: There is no such option.
+    """
     if not isinstance(cfg, Mapping):
         raise TypeError(f"{mode}_cfg must be a dict or a loop, but it is {cfg!r} ({type(cfg).__name__}).")
     default = ValLoop if mode == "val" else TestLoop
     options = {"type": default, **cfg}
-    if options["type"] in (default, default.__name__):
+    if _loop_of(options["type"]) is default:
         _check_keys(options, default, f"{mode}_cfg")
-    return LOOPS.build(options, default_args={"runner": runner, "dataloader": dataloader, "evaluator": evaluator})
+        check_annotated(default, {key: cfg[key] for key in cfg if key != "type"}, f"{mode}_cfg")
+    return options
 
 
 def _check_keys(options: Mapping[str, Any], kind: type, path: str) -> None:
@@ -198,6 +250,16 @@ def _check_keys(options: Mapping[str, Any], kind: type, path: str) -> None:
             )
 
 
+def with_strict_keys(cfg: Any) -> Any:
+    """Return ``optim_wrapper`` such that a custom key of ours that matches no parameter is an error."""
+    if not isinstance(cfg, Mapping) or "constructor" in cfg:
+        return cfg
+    if "optimizer" not in cfg:
+        return {name: with_strict_keys(one) for name, one in cfg.items()}
+    given = cfg.get("paramwise_cfg")
+    return {**cfg, "paramwise_cfg": {"strict": True, **given}} if isinstance(given, Mapping) else cfg
+
+
 def build_param_schedulers(
     optim_wrapper: OptimWrapper, cfg: Any, loop: BaseTrainLoop
 ) -> list[Any] | dict[str, list[Any]]:
@@ -209,6 +271,11 @@ def build_param_schedulers(
     not named has no schedule; or it is what each of them gets.
     """
     if not isinstance(optim_wrapper, OptimWrapperDict):
+        if isinstance(cfg, Mapping) and cfg and "type" not in cfg and all(map(_is_schedules, cfg.values())):
+            raise ValueError(
+                f"param_scheduler names the optimizer wrappers {', '.join(map(str, cfg))}, but this run has only one."
+                " Write its schedules as a list, or name several wrappers in optim_wrapper, too."
+            )
         return _schedules_of(optim_wrapper, cfg, loop)
     names = list(optim_wrapper.keys())
     by_name = dict(cfg) if isinstance(cfg, Mapping) and "type" not in cfg else dict.fromkeys(names, cfg)
@@ -224,6 +291,10 @@ def build_param_schedulers(
     }
 
 
+def _is_schedules(value: Any) -> bool:
+    return isinstance(value, Mapping | list | tuple)
+
+
 def _schedules_of(
     optim_wrapper: OptimWrapper, cfg: Any, loop: BaseTrainLoop, path: str = "param_scheduler"
 ) -> list[Any]:
@@ -234,12 +305,18 @@ def _schedules_of(
     for index, one in enumerate(schedules):
         if isinstance(one, Mapping):
             defaults = {"optimizer": optim_wrapper, "epoch_length": loop.num_batches}
+            check_type(one.get("convert_to_iter_based", False), bool, f"{path}[{index}].convert_to_iter_based")
             kind = one.get("type")
             kind = PARAM_SCHEDULERS.get(kind) if isinstance(kind, str) else kind
             # What watches validations goes on behind the last: it matters to a run that is made longer.
             if not getattr(kind, "need_val_args", False):
                 defaults["end"] = _end_of_run(one, optim_wrapper, loop)
-            one = PARAM_SCHEDULERS.build(one, default_args=defaults)
+            try:
+                one = PARAM_SCHEDULERS.build(one, default_args=defaults)
+            except (KeyError, TypeError, ValueError) as error:
+                ends = f", whose end is {defaults['end']}, that of the run," if "end" in {*defaults} - {*one} else ""
+                error.add_note(f"(raised for {path}[{index}]{ends} when it was built)")
+                raise
         if not (callable(getattr(one, "step", None)) and hasattr(one, "by_epoch")):
             raise TypeError(
                 f"{path}[{index}] must be a parameter scheduler or a config dict of one, but it is {one!r}"
@@ -280,7 +357,7 @@ def build_evaluator(evaluator: Any) -> Evaluator:
         evaluator = EVALUATOR.build({"type": "Evaluator", **evaluator})
     if isinstance(evaluator, Evaluator):
         return evaluator
-    if isinstance(evaluator, (Mapping, list, tuple, Metric)):
+    if isinstance(evaluator, (Mapping, list, tuple, Metric)) or is_torch_metric(evaluator):
         return Evaluator(evaluator)
     raise TypeError(
         "An evaluator is an Evaluator, a metric, a config dict of one, or a list of metrics, but it is"
@@ -297,11 +374,8 @@ def build_hooks(
 
     Where training counts iterations, the default checkpoints are saved every 1,000 of them.
     """
-    if default_hooks is not None and not isinstance(default_hooks, Mapping):
-        raise TypeError(
-            f"default_hooks must be a dict of hooks by slot ({', '.join(DEFAULT_HOOKS)}), but it is"
-            f" {default_hooks!r}. Hooks in a list go to custom_hooks."
-        )
+    check_default_hooks(default_hooks)
+    check_custom_hooks(custom_hooks)
     hooks = HookList()
     hooks.register(PositionSeedHook())
     hooks.register(PlaceHook())
@@ -310,29 +384,42 @@ def build_hooks(
     for slot, hook in ({**defaults, **given}).items():
         built = None if hook is None else register_hook(hooks, hook, path=f"default_hooks.{slot}")
         if slot in given:
-            _check_slot(slot, built, given)
-    if custom_hooks is not None and (isinstance(custom_hooks, Mapping | str) or not isinstance(custom_hooks, Sequence)):
-        raise TypeError(
-            f"custom_hooks must be a list of hooks, but it is {custom_hooks!r}. Put it in brackets: custom_hooks=[...]."
-        )
+            check_slot(slot, None if built is None else type(built), given)
     for index, hook in enumerate(custom_hooks or ()):
         register_hook(hooks, hook, path=f"custom_hooks[{index}]")
     return hooks
 
 
-def _check_slot(slot: str, hook: Hook | None, given: Mapping[str, Any]) -> None:
+def check_default_hooks(given: Any) -> None:
+    """Raise a ``TypeError`` unless it is a dict, or None."""
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(
+            f"default_hooks must be a dict of hooks by slot ({', '.join(DEFAULT_HOOKS)}), but it is {given!r}. Hooks in"
+            " a list go to custom_hooks."
+        )
+
+
+def check_custom_hooks(given: Any) -> None:
+    """Raise a ``TypeError`` unless it is a list or the like, or None."""
+    if given is not None and (isinstance(given, Mapping | str) or not isinstance(given, Sequence)):
+        raise TypeError(
+            f"custom_hooks must be a list of hooks, but it is {given!r}. Put it in brackets: custom_hooks=[...]."
+        )
+
+
+def check_slot(slot: str, kind: Any, given: Mapping[str, Any]) -> None:
     """Refuse what must be a mistake: a hook in a slot, while the default slot that is meant keeps its own.
 
     Slots besides the default ones are legal; this one is not, if its name is nearly that of a default slot, or its hook
     is of that slot's class, and that slot is not given.
     """
     free = [name for name in DEFAULT_HOOKS if name not in given]
-    meant = [name for name in free if isinstance(hook, _class_of(name))]
+    meant = [name for name in free if isinstance(kind, type) and issubclass(kind, _class_of(name))]
     if slot not in DEFAULT_HOOKS:
         meant += nearest(slot, free, cutoff=0.8)
     if meant:
         raise ValueError(
-            f"default_hooks.{slot} is {'None' if hook is None else f'of class {type(hook).__name__}'}, but the slot"
+            f"default_hooks.{slot} is {'None' if kind is None else f'of class {kind.__name__}'}, but the slot"
             f" {meant[0]!r} keeps its {_class_of(meant[0]).__name__}. Did you mean default_hooks=dict({meant[0]}=...)?"
             " A hook beside the default ones goes to custom_hooks=[...]."
         )
@@ -356,19 +443,28 @@ def register_hook(
     if isinstance(hook, Mapping):
         options = dict(hook)
         if "type" not in options:
-            raise ValueError(
-                f"{path} has no type: its dict is the whole config of a hook, such as dict(type='CheckpointHook',"
-                " interval=1)."
-            )
+            raise no_type(path)
         priority = options.pop("priority", None) if priority is None else priority
         hook = HOOKS.build(options)
     if not isinstance(hook, Hook):
-        raise TypeError(
-            f"{path} must be a Hook or a config dict of one, such as dict(type='CheckpointHook', interval=1), but it is"
-            f" {hook!r} ({type(hook).__name__})."
-        )
+        raise no_hook(path, hook)
     hooks.register(hook, priority)
     return hook
+
+
+def no_hook(path: str, given: Any) -> TypeError:
+    """Return the error that something is no hook."""
+    return TypeError(
+        f"{path} must be a Hook or a config dict of one, such as dict(type='CheckpointHook', interval=1), but it is"
+        f" {given!r} ({type(given).__name__})."
+    )
+
+
+def no_type(path: str) -> ValueError:
+    """Return the error that the config of a hook has no type."""
+    return ValueError(
+        f"{path} has no type: its dict is the whole config of a hook, such as dict(type='CheckpointHook', interval=1)."
+    )
 
 
 def build_log_processor(cfg: LogProcessor | Mapping[str, Any] | None, by_epoch: bool) -> LogProcessor:

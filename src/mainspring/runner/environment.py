@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from ..device import get_device, make_current, usable_device
-from ..dist import get_dist_info, sync_random_seed
+from ..device import default_device, make_current, usable_device
+from ..dist import broadcast_object_list, found_launcher, get_dist_info, init_dist, is_distributed
 from ..logging import print_log
-from ..utils import Stream, check_type, did_you_mean, explaining, mix, options_from, seed_generators
-from .options import EnvCfg, Randomness
+from ..utils import Stream, did_you_mean, explaining, mix, options_from, seed_generators
+from .options import DistCfg, EnvCfg, MpCfg, Randomness
 
 __all__ = ["Environment"]
+
+_LAUNCHERS = ("auto", "none", "pytorch", "slurm", "mpi")
 
 
 @dataclass(frozen=True)
@@ -54,29 +57,31 @@ class Environment:
             work_dir: Where a run leaves its files; made where missing.
             randomness: See :class:`Randomness`.
             env_cfg: See :class:`EnvCfg`.
-            launcher: ``'none'``.
+            launcher: What has started the processes; see :class:`~mainspring.Runner`.
             earlier_seed: Returns the seed of the run that is resumed, if any; asked where ``randomness`` has none.
         """
         random_options = options_from(Randomness, randomness, "randomness")
         options = options_from(EnvCfg, env_cfg, "env_cfg")
-        if launcher != "none":
-            raise ValueError(f"launcher={launcher!r}: this version trains in one process; the only launcher is 'none'.")
+        launcher = _join(launcher, options)
         directory = Path(work_dir).expanduser().absolute()
         with explaining("The work_dir cannot be made", directory):
             directory.mkdir(parents=True, exist_ok=True)
         rank, world_size = get_dist_info()
         chosen = random_options.seed if random_options.seed is not None else earlier_seed()
+        seed = int(np.random.randint(2**31)) if chosen is None else chosen
+        agreed: list[Any] = [time.strftime("%Y%m%d_%H%M%S"), seed]  # of the first process: clocks differ
+        broadcast_object_list(agreed)
         environment = cls(
             work_dir=directory,
-            timestamp=time.strftime("%Y%m%d_%H%M%S"),
-            seed=sync_random_seed() if chosen is None else chosen,
+            timestamp=agreed[0],
+            seed=agreed[1],
             diff_rank_seed=random_options.diff_rank_seed,
             deterministic=random_options.deterministic,
             sample_seeding=random_options.sample_seeding,
             running_streams=random_options.running_streams,
             saves_on_usr1=options.on_usr1 == "save",
             channels_last=options.channels_last,
-            device=usable_device(options.device, "env_cfg.device") if options.device else get_device(),
+            device=_device_for(options, world_size),
             launcher=launcher,
             rank=rank,
             world_size=world_size,
@@ -88,6 +93,63 @@ class Environment:
         """Seed the generators for building (0) or initialising (1) the model."""
         rank = self.rank if self.diff_rank_seed else 0
         seed_generators(mix(Stream.INIT, self.seed, rank, phase), self.device)
+
+
+def _join(launcher: str, options: EnvCfg) -> str:
+    """Join the processes of the run, unless somebody has done so or there is only one; return what started them."""
+    if launcher not in _LAUNCHERS:
+        meant = " torchrun is called 'pytorch'." if launcher == "torchrun" else did_you_mean(str(launcher), _LAUNCHERS)
+        raise ValueError(
+            f"launcher={launcher!r}: there is no such launcher.{meant} The launchers are: {', '.join(_LAUNCHERS)}."
+        )
+    found = found_launcher()
+    if launcher == "auto":
+        launcher = found
+    elif launcher == "none" and found != "none" and not is_distributed():
+        print_log(
+            f"This process is one of several that {_STARTERS[found]} has started, but with launcher='none' it trains by"
+            f" itself, and so does each of the others. Leave launcher out, or pass launcher={found!r}, for one run of"
+            " all.",
+            "current",
+            logging.WARNING,
+        )
+    if launcher == "none" or is_distributed():
+        return launcher
+    dist_cfg = options_from(DistCfg, options.dist_cfg, "env_cfg.dist_cfg")
+    given = {"timeout": dist_cfg.timeout, "port": dist_cfg.port, "init_method": dist_cfg.init_method}
+    init_dist(
+        launcher,
+        _backend(dist_cfg.backend, options.device),
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    return launcher
+
+
+_STARTERS = {"pytorch": "torchrun", "slurm": "srun", "mpi": "mpirun"}
+
+
+def _backend(chosen: str | None, device: str | None) -> str | None:
+    """Return the backend that a user has chosen, or gloo where the run is on the CPU and that cannot serve it."""
+    kind = (device or default_device().type).partition(":")[0]
+    if kind != "cpu":
+        return chosen
+    if chosen in ("nccl", "xccl", "hccl", "cncl", "mccl"):
+        message = f"env_cfg.dist_cfg.backend is {chosen!r}, but this run is on the CPU: it takes 'gloo'."
+        print_log(message, "current", logging.WARNING)
+        return "gloo"
+    return chosen or "gloo"
+
+
+def _device_for(options: EnvCfg, world_size: int) -> torch.device:
+    if not options.device:
+        return default_device()
+    device = usable_device(options.device, "env_cfg.device")
+    if device.index is not None and device.type != "cpu" and world_size > 1:
+        raise ValueError(
+            f"env_cfg.device is {options.device!r}, but this run has {world_size} processes, each of which needs a"
+            f" device of its own. Write {device.type!r}: a process takes the one of its LOCAL_RANK."
+        )
+    return device
 
 
 # What torch has one of in a process: how to read it, and how to set it.
@@ -140,22 +202,12 @@ def _set_up_process(options: EnvCfg, environment: Environment) -> None:
         _set("cudnn.benchmark", True)
     if options.matmul_precision is not None:
         _set("matmul precision", options.matmul_precision)
-    _check_keys(options.dist_cfg, ("backend", "timeout", "port", "init_method"), "env_cfg.dist_cfg")
-    _check_keys(options.mp_cfg, ("mp_start_method", "opencv_num_threads"), "env_cfg.mp_cfg")
-    _set_up_data_loading(options.mp_cfg)
+    _set_up_data_loading(options_from(MpCfg, options.mp_cfg, "env_cfg.mp_cfg"))
     _raise_file_limit(options.resource_limit)
 
 
-def _check_keys(options: Mapping[str, Any], known: tuple[str, ...], path: str) -> None:
-    for key in options:
-        if key not in known:
-            raise ValueError(
-                f"{path}.{key}: there is no such option.{did_you_mean(key, known)} The options are: {', '.join(known)}."
-            )
-
-
-def _set_up_data_loading(mp_cfg: Mapping[str, Any]) -> None:
-    method = mp_cfg.get("mp_start_method")
+def _set_up_data_loading(mp_cfg: MpCfg) -> None:
+    method = mp_cfg.mp_start_method
     methods = torch.multiprocessing.get_all_start_methods()
     if method is not None and method not in methods:
         raise ValueError(
@@ -163,8 +215,7 @@ def _set_up_data_loading(mp_cfg: Mapping[str, Any]) -> None:
         )
     if method is not None and torch.multiprocessing.get_start_method(allow_none=True) != method:
         torch.multiprocessing.set_start_method(method, force=True)
-    threads = mp_cfg.get("opencv_num_threads")
-    check_type(threads, int | None, "env_cfg.mp_cfg.opencv_num_threads")
+    threads = mp_cfg.opencv_num_threads
     if threads is not None:
         try:
             import cv2  # type: ignore[import-not-found,unused-ignore]

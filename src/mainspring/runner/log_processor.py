@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..device import max_memory_allocated
+from ..hooks.results import is_left_out
 from ..logging import HistoryBuffer
 from ..registry import LOG_PROCESSORS
 from ..utils import did_you_mean
@@ -149,6 +150,9 @@ class LogProcessor:
         times = {name: scalars.pop(name) for name in ("time", "data_time") if name in scalars}
         infos = runner.message_hub.runtime_info
         others = {name.removeprefix(f"{mode}/"): infos[name] for name in infos if name.startswith(f"{mode}/")}
+        if mode == "val":  # of a set that this validation leaves out, the newest values are old
+            scalars = {name: value for name, value in scalars.items() if not is_left_out(name, runner)}
+            others = {name: value for name, value in others.items() if not is_left_out(name, runner)}
         results = scalars | others | times
         line = "  ".join(
             [self._place(runner, batch_idx, mode), "", *(self._item(name, value) for name, value in results.items())]
@@ -217,7 +221,8 @@ def _epoch(runner: Runner, mode: str) -> int:
 
 
 def _of(number: int, total: int | None) -> str:
-    return f"[{number}]" if total is None else f"[{number:>{len(str(total))}}/{total}]"
+    # An evaluation of several sets of data has more batches than the loader that the runner names.
+    return f"[{number}]" if total is None else f"[{number:>{len(str(total))}}/{max(number, total)}]"
 
 
 def _batches(runner: Runner, mode: str) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -11,10 +10,10 @@ import torch
 from torch import nn
 
 from ..dataset import is_endless
-from ..device import autocast
+from ..hooks import SanityHook
 from ..registry import LOOPS
-from ..utils import check_type
-from .base_loop import BaseLoop, BaseTrainLoop, check_any, whole_number
+from .base_loop import BaseTrainLoop, whole_number
+from .evaluation_loop import EvaluationLoop
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -189,8 +188,35 @@ class IterBasedTrainLoop(BaseTrainLoop):
                 yield batch
 
 
-class _EvaluationLoop(BaseLoop):
-    """What validation and test share: a pass over the data without gradients, and an evaluator."""
+@LOOPS.register_module()
+class ValLoop(EvaluationLoop):
+    """Validates: one pass over the data, its predictions to the evaluator.
+
+    Several sets of data are given by name, as in ``dict(clean=dict(dataset=..., batch_size=...), noisy=...)``. Their
+    results are then called ``clean/accuracy/top1`` and so on; to the hooks they are one validation, in which the
+    batches of each set count from 0.
+
+    Args:
+        runner: See :class:`BaseLoop`.
+        dataloader: See :class:`BaseLoop`; or several, by name.
+        evaluator: An evaluator, a metric, a config of one, or a list of metrics. For several sets, a dict of these by
+            their names, or one, of which each set gets a copy.
+        fp16: Run the forward pass under autocast.
+        dtype: Of the forward pass under autocast: ``'float16'`` or ``'bfloat16'``. With ``fp16=True`` alone, what torch
+            takes on this device.
+        with_loss: Report the model's losses beside the metrics, as ``loss`` and so on: the mean over the samples of
+            what ``forward`` returns in mode ``'loss'``, at the cost of a second forward pass.
+        intervals: Of several sets, how often each is evaluated within training, by name: every so many epochs, or
+            iterations where training counts these, and at its end. By default in every validation.
+        sanity_batches: Validate so many batches of each set before training begins, to find out early what would fail
+            later. The results are forgotten, and training is the same as without.
+
+    Raises:
+        TypeError: An option has the wrong type.
+        ValueError: The names of the sets do not agree, or an option has an invalid value.
+    """
+
+    mode = "val"
 
     def __init__(
         self,
@@ -198,81 +224,46 @@ class _EvaluationLoop(BaseLoop):
         dataloader: DataLoader[Any] | Mapping[str, Any],
         evaluator: Evaluator | Mapping[str, Any] | Sequence[Any],
         fp16: bool = False,
+        dtype: str | torch.dtype | None = None,
+        with_loss: bool = False,
+        intervals: Mapping[str, int] | None = None,
+        sanity_batches: int = 0,
     ) -> None:
-        super().__init__(runner, dataloader)
-        self.evaluator = runner.build_evaluator(evaluator)
-        metainfo = getattr(self.dataloader.dataset, "metainfo", None)
-        if metainfo is not None:
-            self.evaluator.dataset_meta = metainfo
-        check_type(fp16, bool, f"{self.mode}_cfg.fp16")
-        self.fp16 = fp16
+        super().__init__(runner, dataloader, evaluator, fp16, dtype, with_loss, intervals)
+        if sanity_batches:
+            runner.register_hook(SanityHook(sanity_batches))
 
-    def run(self) -> dict[str, float]:
-        """Make one pass over the data, and return the metrics by name."""
-        runner, mode = self.runner, self.mode
-        self.evaluator.discard()
-        runner.call_hook(f"before_{mode}")
-        runner.call_hook(f"before_{mode}_epoch")
-        runner.model.eval()
-        size, idx = self._dataset_size(), -1
-        for idx, data_batch in enumerate(self.batches()):
-            self.run_iter(idx, data_batch)
-        check_any(idx + 1, self.dataloader, f"{mode}_dataloader")
-        metrics: dict[str, float] = self.evaluator.evaluate(size)
-        runner.call_hook(f"after_{mode}_epoch", metrics=metrics)
-        runner.call_hook(f"after_{mode}")
-        return metrics
-
-    def _dataset_size(self) -> int:
-        dataset: Any = self.dataloader.dataset
-        try:
-            return len(dataset)
-        except TypeError as error:
-            raise TypeError(
-                f"The {self.mode} data set {type(dataset).__name__} has no length, which the metrics need. Give it a"
-                " __len__ that counts its samples."
-            ) from error
-
-    @abstractmethod
     def run_iter(self, idx: int, data_batch: Any) -> None:
-        """Evaluate one batch."""
+        """Validate one batch."""
+        with torch.no_grad():
+            self.runner.call_hook("before_val_iter", batch_idx=idx, data_batch=data_batch)
+            with self.precision:
+                outputs = self.runner.model.val_step(data_batch)
+            self.evaluator.process(data_samples=outputs, data_batch=data_batch)
+            self.runner.call_hook("after_val_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
 
 
 @LOOPS.register_module()
-class ValLoop(_EvaluationLoop):
-    """Validates: one pass over the data, its predictions to the evaluator.
+class TestLoop(EvaluationLoop):
+    """Tests: as :class:`ValLoop`, with the model's ``test_step``.
 
     Args:
         runner: See :class:`BaseLoop`.
-        dataloader: See :class:`BaseLoop`.
-        evaluator: An evaluator, a metric, a config of one, or a list of metrics.
-        fp16: Run the forward pass under autocast.
+        dataloader: See :class:`ValLoop`.
+        evaluator: See :class:`ValLoop`.
+        fp16: See :class:`ValLoop`.
+        dtype: See :class:`ValLoop`.
+        with_loss: See :class:`ValLoop`.
     """
-
-    mode = "val"
-
-    @torch.no_grad()
-    def run_iter(self, idx: int, data_batch: Any) -> None:
-        """Validate one batch."""
-        self.runner.call_hook("before_val_iter", batch_idx=idx, data_batch=data_batch)
-        with autocast(self.runner.device, self.fp16):
-            outputs = self.runner.model.val_step(data_batch)
-        self.evaluator.process(data_samples=outputs, data_batch=data_batch)
-        self.runner.call_hook("after_val_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
-
-
-@LOOPS.register_module()
-class TestLoop(_EvaluationLoop):
-    """Tests: as :class:`ValLoop`, with the model's ``test_step``."""
 
     __test__ = False  # the name looks like a test case to pytest
     mode = "test"
 
-    @torch.no_grad()
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """Test one batch."""
-        self.runner.call_hook("before_test_iter", batch_idx=idx, data_batch=data_batch)
-        with autocast(self.runner.device, self.fp16):
-            outputs = self.runner.model.test_step(data_batch)
-        self.evaluator.process(data_samples=outputs, data_batch=data_batch)
-        self.runner.call_hook("after_test_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
+        with torch.no_grad():
+            self.runner.call_hook("before_test_iter", batch_idx=idx, data_batch=data_batch)
+            with self.precision:
+                outputs = self.runner.model.test_step(data_batch)
+            self.evaluator.process(data_samples=outputs, data_batch=data_batch)
+            self.runner.call_hook("after_test_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Literal
 
-__all__ = ["AutoScaleLR", "EnvCfg", "Randomness"]
+from ..utils import options_from
+
+__all__ = ["AutoScaleLR", "DistCfg", "EnvCfg", "MpCfg", "Randomness"]
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,49 @@ class Randomness:
 
 
 @dataclass(frozen=True)
+class MpCfg:
+    """``env_cfg.mp_cfg``: the processes that load data."""
+
+    mp_start_method: str | None = None
+    """``'fork'``, ``'spawn'`` or ``'forkserver'``, as far as the machine has them; None leaves it as it is."""
+    opencv_num_threads: int | None = None
+    """How many threads OpenCV may use in each process; 0 for none but its own, None leaves it as it is."""
+
+    def __post_init__(self) -> None:
+        if self.opencv_num_threads is not None and self.opencv_num_threads < 0:
+            raise ValueError(f"opencv_num_threads must not be negative, but it is {self.opencv_num_threads}.")
+
+
+@dataclass(frozen=True)
+class DistCfg:
+    """``env_cfg.dist_cfg``: how the processes of a run find each other; one process needs none of it."""
+
+    backend: str | None = None
+    """``'nccl'``, ``'gloo'`` or another that torch has."""
+    timeout: float | timedelta | None = None
+    """Seconds that a process waits for the others before it ends with an error."""
+    port: int | None = None
+    """Where the first process listens."""
+    init_method: str | None = None
+    """A URL by which they meet, such as ``'tcp://10.0.0.1:29500'``."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.timeout, (int, float)) and not self.timeout > 0:
+            raise ValueError(f"timeout must be above 0 seconds, but it is {self.timeout}.")
+        if self.port is not None and not 0 < self.port < 2**16:
+            raise ValueError(f"port must lie between 1 and {2**16 - 1}, but it is {self.port}.")
+
+
+@dataclass(frozen=True)
 class EnvCfg:
     """``env_cfg=dict(...)``."""
 
     cudnn_benchmark: bool = False
     """Let cuDNN time its convolution algorithms and take the fastest for each new shape; False leaves it as it is."""
     mp_cfg: Mapping[str, Any] = field(default_factory=dict)
-    """``mp_start_method`` and ``opencv_num_threads`` of the data loading processes."""
+    """The processes that load data; see :class:`MpCfg`."""
     dist_cfg: Mapping[str, Any] = field(default_factory=dict)
-    """How processes find each other: ``backend``, ``timeout``, ``port``, ``init_method``; one process needs none."""
+    """How processes find each other; see :class:`DistCfg`."""
     resource_limit: int = 4096
     """The number of files that the process may hold open, where the system allows it."""
     device: str | None = None
@@ -56,6 +93,10 @@ class EnvCfg:
     on_usr1: Literal["stop", "save"] = "stop"
     """What the signal SIGUSR1, which some job schedulers send ahead of the end, does in training: ``'stop'`` saves and
     ends the run, ``'save'`` saves and goes on."""
+
+    def __post_init__(self) -> None:
+        options_from(MpCfg, self.mp_cfg, "mp_cfg")
+        options_from(DistCfg, self.dist_cfg, "dist_cfg")
 
 
 @dataclass(frozen=True)

@@ -27,27 +27,30 @@ from ..model import (
     turn_on_activation_checkpointing,
     turn_on_efficient_conv_bn_eval,
 )
-from ..optim import build_optim_wrapper
+from ..optim import OptimWrapper, build_optim_wrapper
 from ..optim.scheduler.chain import scale_parameter
-from ..registry import RUNNERS, init_default_scope
-from ..utils import check_type, display_path, nearest, options_from
+from ..registry import RUNNERS, building_within, init_default_scope
+from ..utils import check_type, display_path, options_from
 from . import build, hook_states, state
 from .earlier import checkpoint_folders, starting_point
 from .environment import Environment
 from .facts import RunFacts
+from .findings import raise_errors, report
 from .fingerprint import check_allowed
 from .kept_config import keep_config
 from .life import Life
+from .look_over import look_over
 from .options import AutoScaleLR
+from .processes import share_gradients, with_sync_batchnorm
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from ..evaluator import Evaluator
-    from ..model import BaseModel
-    from ..optim import OptimWrapper
+    from ..model import BaseModel, Route
     from ..visualization import Visualizer
     from .base_loop import BaseLoop, BaseTrainLoop
+    from .check_report import CheckReport
     from .log_processor import LogProcessor
     from .loops import TestLoop, ValLoop
 
@@ -90,7 +93,8 @@ class Runner(RunFacts):
         resume: True or ``'auto'`` goes on from the newest whole checkpoint in ``work_dir``, or begins where there
             is none. With True, ``load_from`` names the checkpoint to go on from; with ``'auto'``, it gives the weights
             for a beginning.
-        launcher: ``'none'``.
+        launcher: What has started the processes of the run: ``'pytorch'`` (torchrun), ``'slurm'`` (srun), ``'mpi'``
+            (Open MPI's mpirun), ``'none'`` for one process, or ``'auto'``, which finds out.
         env_cfg: See :class:`~mainspring.runner.options.EnvCfg`.
         log_processor: How log lines are made.
         log_level: The lowest level that is logged.
@@ -110,6 +114,13 @@ class Runner(RunFacts):
             before them, while they are in eval mode; True for the whole model. See
             :func:`~mainspring.model.turn_on_efficient_conv_bn_eval`.
         trust: Read ``load_from`` even if it holds objects that are not plain, which RUNS CODE that the file names.
+        find_unused_parameters: With several processes: whether a loss may leave out a part of the model, as where a
+            branch depends on the data. It costs a walk over the graph in each step.
+        model_wrapper_cfg: With several processes: ``dict(type='MMDistributedDataParallel', ...)`` gives options of
+            ``torch.nn.parallel.DistributedDataParallel``; ``dict(type='MMSeparateDistributedDataParallel')`` averages
+            gradients before each step, and not in the backward pass, as is done anyway with several optimizers.
+        sync_bn: ``'torch'`` lets batch normalisation go over the batches of all processes, on accelerators.
+        strict: Refuse what looks wrong in the arguments, though it might be meant; otherwise a warning tells of it.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -136,7 +147,7 @@ class Runner(RunFacts):
         data_preprocessor: nn.Module | Cfg | None = None,
         load_from: str | os.PathLike[str] | None = None,
         resume: bool | str = False,
-        launcher: str = "none",
+        launcher: str = "auto",
         env_cfg: Cfg | None = None,
         log_processor: LogProcessor | Cfg | None = None,
         log_level: str | int = "INFO",
@@ -150,35 +161,20 @@ class Runner(RunFacts):
         compile: bool | Cfg = False,  # noqa: A002  the name that MMEngine's configurations have for it
         activation_checkpointing: bool | str | Sequence[str] | None = None,
         efficient_conv_bn_eval: bool | str | Sequence[str] | None = None,
+        strict: bool = False,
+        find_unused_parameters: bool = False,
+        model_wrapper_cfg: Cfg | None = None,
+        sync_bn: str | None = None,
     ) -> None:
-        self._given: dict[str, Any] = {
-            "train_dataloader": train_dataloader,
-            "val_dataloader": val_dataloader,
-            "test_dataloader": test_dataloader,
-            "train_cfg": train_cfg,
-            "val_cfg": val_cfg,
-            "test_cfg": test_cfg,
-            "optim_wrapper": optim_wrapper,
-            "param_scheduler": param_scheduler,
-            "val_evaluator": val_evaluator,
-            "test_evaluator": test_evaluator,
-        }
-        build.check_groups(self._given)
-        for name, value, kind in (
-            ("work_dir", work_dir, str | os.PathLike),
-            ("load_from", load_from, str | os.PathLike | None),
-            ("default_scope", default_scope, str),
-            ("experiment_name", experiment_name, str | None),
-            ("cfg", cfg, Mapping | None),
-            ("trust", trust, bool),
-        ):
-            check_type(value, kind, name)
+        self._given: dict[str, Any] = {name: value for name, value in locals().items() if name in ARGUMENTS}
+        check_type(cfg, Mapping | None, "cfg")
+        findings = look_over(self._given, cfg or {})
+        raise_errors(findings, strict)
         self._auto_scale_lr = (
             None if auto_scale_lr is None else options_from(AutoScaleLR, auto_scale_lr, "auto_scale_lr")
         )
         self.allow_changed = check_allowed(allow_changed)
         self._trust = trust
-        check_type(compile, bool | Mapping, "compile")
         options = options_from(Compile, {} if compile is True else compile, "compile") if compile is not False else None
         self.compile_options = None if options is None else dataclasses.asdict(options)
         """The options of ``torch.compile``, or None where the model is not compiled."""
@@ -192,6 +188,7 @@ class Runner(RunFacts):
         """By their names in the checkpoint, class and state of hooks that are not registered, or not yet."""
         self._has_weights = False
         self._has_begun = False
+        self._route: Route | None = None  # held here, so that calls of the model are led as long as the runner lives
         self.is_training = False
         """Whether the training loop is running, validations within it included."""
 
@@ -201,10 +198,13 @@ class Runner(RunFacts):
         init_default_scope(default_scope)
         self.experiment_name = experiment_name or _free_name(f"runner_{self.timestamp}")
         self.logger = self.build_logger(log_level)
+        if findings:
+            self.logger.warning(report(findings))
         self.message_hub = self.build_message_hub()
-        self.log_processor = self.build_log_processor(log_processor)
-        self.visualizer = self.build_visualizer(visualizer)
-        self._hooks = build.build_hooks(default_hooks, custom_hooks, self.by_epoch)
+        with building_within(self._given):
+            self.log_processor = self.build_log_processor(log_processor)
+            self.visualizer = self.build_visualizer(visualizer)
+            self._hooks = build.build_hooks(default_hooks, custom_hooks, self.by_epoch)
         if self.running_streams:
             self._hooks.register(RunningStreamsHook())
         self.life = Life(self, self._hooks)
@@ -213,7 +213,8 @@ class Runner(RunFacts):
         """Writes checkpoints while training goes on."""
 
         self.env.seed_initialisation()
-        self.model = self.build_model(model, data_preprocessor)
+        with building_within(self._given, "model"):
+            self.model = with_sync_batchnorm(self.build_model(model, data_preprocessor), self, sync_bn)
         again = turn_on_activation_checkpointing(self.model, activation_checkpointing or False)
         if again:
             self.logger.info(f"activation_checkpointing: {again} parts of {self.model_name} keep only their inputs.")
@@ -236,17 +237,9 @@ class Runner(RunFacts):
         check_type(cfg, Mapping, "cfg")
         for key in ("model", "work_dir"):
             if cfg.get(key) is None:
-                raise ValueError(f"The configuration has no {key!r}, which a Runner needs.")
-        arguments = {name: cfg[name] for name in _ARGUMENTS if name in cfg}
-        runner = cls(**arguments, cfg=cfg)
-        missing = [name for name in _ARGUMENTS if name not in arguments]
-        for key in cfg:
-            meant = [] if key in _ARGUMENTS else nearest(key, missing, cutoff=0.8)
-            if meant:
-                runner.logger.warning(f"The configuration's {key!r} is not read. Did you mean {meant[0]!r}?")
-            if key in _NOT_YET and cfg[key]:
-                runner.logger.warning(f"The configuration's {key!r} has no effect: this version does not have it yet.")
-        return runner
+                meant = "".join(f" Did you mean {key!r} by {other!r}?" for other in build.misspelt(key, cfg))
+                raise ValueError(f"The configuration has no {key!r}, which a Runner needs.{meant}")
+        return cls(**{name: cfg[name] for name in ARGUMENTS if name in cfg}, cfg=cfg)
 
     # The parts, each built when it is first asked for, after those that come before it.
 
@@ -254,19 +247,22 @@ class Runner(RunFacts):
     def train_loop(self) -> BaseTrainLoop | None:
         """The training loop, or None."""
         cfg = self._given["train_cfg"]
-        return None if cfg is None else self.build_train_loop(cfg)
+        with building_within(self._given, "train_cfg"):
+            return None if cfg is None else self.build_train_loop(cfg)
 
     @cached_property
     def val_loop(self) -> ValLoop | None:
         """The validation loop, or None."""
         cfg = self._given["val_cfg"]
-        return None if cfg is None else self.build_val_loop(cfg)
+        with building_within(self._given, "val_cfg"):
+            return None if cfg is None else self.build_val_loop(cfg)
 
     @cached_property
     def test_loop(self) -> TestLoop | None:
         """The test loop, or None."""
         cfg = self._given["test_cfg"]
-        return None if cfg is None else self.build_test_loop(cfg)
+        with building_within(self._given, "test_cfg"):
+            return None if cfg is None else self.build_test_loop(cfg)
 
     @cached_property
     def _initialised(self) -> bool:
@@ -284,18 +280,22 @@ class Runner(RunFacts):
         if cfg is None:
             raise RuntimeError("This runner was given no optim_wrapper: it can validate and test, but not train.")
         _ = self._initialised
-        wrapper = self.build_optim_wrapper(cfg)
+        with building_within(self._given, "optim_wrapper"):
+            wrapper = self.build_optim_wrapper(build.with_strict_keys(cfg) if self._given["strict"] else cfg)
         self.scale_lr(wrapper, self._auto_scale_lr)
         with_modes = optimizers_with_modes(wrapper)
         if with_modes:
             self._hooks.register(OptimizerModesHook(self.model, with_modes))
+        given = self._given
+        self._route = share_gradients(self, wrapper, given["model_wrapper_cfg"], given["find_unused_parameters"])
         return wrapper
 
     @cached_property
     def param_schedulers(self) -> list[Any] | dict[str, list[Any]]:
         """The schedules, in the order in which they were given; with several optimizers, those of each by its name."""
         cfg = self._given["param_scheduler"]
-        return [] if cfg is None else self.build_param_scheduler(cfg)
+        with building_within(self._given, "param_scheduler"):
+            return [] if cfg is None else self.build_param_scheduler(cfg)
 
     @property
     def schedules(self) -> list[Any]:
@@ -348,6 +348,11 @@ class Runner(RunFacts):
         """The iterations that are finished when the stage that is running is over, and whether a validation is due."""
         place = state.position(self)
         return place["iter"], place.get("val_due", False)
+
+    @property
+    def goes_on_from(self) -> str | os.PathLike[str] | None:
+        """The checkpoint that the run goes on from, or None where it begins anew."""
+        return self._earlier_run.filename
 
     @property
     def model_name(self) -> str:
@@ -418,6 +423,29 @@ class Runner(RunFacts):
         loop = _of(self.test_loop, "test")
         _require_step(self.model, "test_step", "test")
         return self.life.run(loop.run)
+
+    def check(self, strict: bool = True, steps: int = 5) -> CheckReport:
+        """Try the run before it is run, put back everything, and return what was found.
+
+        All is built; some batches of each loader go through the model's ``train_step``, ``val_step`` and ``test_step``,
+        with AMP and accumulation as configured, and through the metrics; a checkpoint is saved in a temporary place,
+        read and loaded. What fails is told with its stage, and the others are tried nevertheless. Hooks are built, and
+        take no part.
+
+        Model, optimizer, generators, metrics, scalars and the place in the data are then as before: to train
+        afterwards is to train without the check.
+
+        Args:
+            strict: Whether what only looks wrong in the configuration is an error, too.
+            steps: How many batches of each loader are tried; accumulation may need more.
+
+        >>> report = Runner(**settings).check()  # doctest: +SKIP
+        >>> report.ok  # doctest: +SKIP
+        True
+        """
+        from .check import check_run  # here, as runs without a check do without it
+
+        return check_run(self, strict, steps)
 
     def register_hook(self, hook: Hook | Cfg, priority: int | str | None = None) -> None:
         """Add a hook, behind those of the same priority.
@@ -570,7 +598,8 @@ class Runner(RunFacts):
     def _init_weights(self) -> None:
         if isinstance(self.model, BaseModule):
             self.env.seed_initialisation(phase=1)
-            self.model.init_weights()
+            with building_within(self._given, "model"):
+                self.model.init_weights()
 
     @staticmethod
     def build_dataloader(
@@ -602,7 +631,7 @@ class Runner(RunFacts):
         Goyal et al., "Accurate, large minibatch SGD", 2017: the linear scaling rule.
 
         Args:
-            optim_wrapper: Whose rates they are.
+            optim_wrapper: Whose rates they are; one that is no :class:`OptimWrapper` has ``param_groups``.
             auto_scale_lr: As for the runner; None changes nothing.
         """
         options = None if auto_scale_lr is None else options_from(AutoScaleLR, auto_scale_lr, "auto_scale_lr")
@@ -619,9 +648,13 @@ class Runner(RunFacts):
             )
         real = batch_size * self.world_size
         ratio = real / options.base_batch_size
-        for wrapper in optim_wrapper.parts.values():
-            scale_parameter(wrapper, "lr", ratio)
-        optim_wrapper.keep_settings()
+        given: Any = optim_wrapper  # it may be anybody's
+        if isinstance(given, OptimWrapper):
+            for wrapper in given.parts.values():
+                scale_parameter(wrapper, "lr", ratio)
+            given.keep_settings()
+        else:
+            scale_parameter(given, "lr", ratio)
         self.logger.info(
             f"Learning rates are multiplied by {ratio:g}: batches of {real}, chosen for {options.base_batch_size}."
         )
@@ -653,13 +686,7 @@ class Runner(RunFacts):
         return built
 
 
-# What MMEngine reads from a configuration beside the arguments.
-_NOT_YET = (
-    "find_unused_parameters",
-    "model_wrapper_cfg",
-    "sync_bn",
-)
-_ARGUMENTS = [name for name in inspect.signature(Runner.__init__).parameters if name not in ("self", "cfg")]
+ARGUMENTS = [name for name in inspect.signature(Runner.__init__).parameters if name not in ("self", "cfg")]
 
 
 def _of(loop: Loop | None, mode: str) -> Loop:

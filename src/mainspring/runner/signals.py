@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
@@ -13,6 +14,9 @@ __all__ = ["BETWEEN", "Signals", "Stopped"]
 
 BETWEEN = "between iterations"
 """Where a training loop is about to draw a batch; no stage of hooks."""
+_ONE_SIGNAL = 5.0
+"""Seconds in which several processes take what comes for one signal: a launcher passes on what a terminal has sent to
+all of them, too."""
 _BOUNDARIES = frozenset(
     {BETWEEN, "before_train_epoch", "before_train_iter", "before_val", "before_val_epoch", "before_val_iter"}
 )
@@ -34,6 +38,10 @@ class Signals:
     into another error: Python drops those that are raised while a process forks. So they are also remembered, and the
     run ends at its next stage, whatever became of the exception. While the run is being closed, Ctrl-C does nothing.
 
+    Of several processes that train together, each votes for what its signals ask for, and all do it when they have
+    agreed, at the same iteration; see :class:`~mainspring.dist.Ballot`. What comes within a few seconds is then one
+    signal: a launcher passes on what a terminal has sent to all processes, too.
+
     A forked process inherits the handlers. It ignores Ctrl-C, which a terminal sends to all processes: its parent ends
     it. Of the other signals it dies as ever, since that is how its parent ends it. Outside the main thread, where no
     handler can be set, all stays as it is.
@@ -41,15 +49,21 @@ class Signals:
     Args:
         training: Whether the run trains.
         saves_on_usr1: Whether SIGUSR1 asks for a checkpoint instead of the end.
+        votes: Whether other processes have to agree.
     """
 
-    def __init__(self, training: bool = False, saves_on_usr1: bool = False) -> None:
+    def __init__(self, training: bool = False, saves_on_usr1: bool = False, votes: bool = False) -> None:
         self.number: int | None = None
         """The signal that ends the run, if one has come."""
         self.save_asked = False
         """Whether a checkpoint was asked for, and is not saved yet."""
-        self.noted = False
-        """Whether anything has come that the run has to look at."""
+        self.noted = votes
+        """Whether there is anything that the run has to look at."""
+        self.vote = (0, 0)
+        """The signal that asks for the end here, and the number of the newest checkpoint that one has asked for."""
+        self._saves = 0  # that all have agreed on
+        self._votes = votes
+        self._first_at: float | None = None
         self._training = training
         self._saves_on_usr1 = saves_on_usr1
         self.at_once = False
@@ -103,8 +117,21 @@ class Signals:
         if not self.save_asked or stage not in (BETWEEN, "before_train_iter"):
             return False
         self.save_asked = False
-        self.noted = self.number is not None
+        self.noted = self._votes or self.number is not None
         return True
+
+    def agree(self, number: int, saves: int) -> None:
+        """Do what all processes have agreed on.
+
+        Args:
+            number: The signal that ends the run, or 0.
+            saves: The number of the newest checkpoint that was asked for.
+        """
+        if number:
+            self.number = number
+        if saves > self._saves:
+            self._saves = saves
+            self.save_asked = True
 
     def close(self) -> None:
         """Say that the run is being closed."""
@@ -117,12 +144,22 @@ class Signals:
                 signal.raise_signal(number)
             return
         if self._saves_on_usr1 and signal.Signals(number).name == "SIGUSR1":
-            self.save_asked = self.noted = True
+            if self._votes:
+                self.vote = (self.vote[0], self._saves + 1)
+            else:
+                self.save_asked = self.noted = True
             return
-        first = self.number is None
-        if first:
-            self.number = number
-            self.noted = True
+        first = self._first_at is None
+        if self._first_at is None:
+            self._first_at = time.monotonic()
+            if self._votes and not self._closing:
+                self.vote = (number, self.vote[1])
+            else:
+                self.number = number
+                self.noted = True
+        elif self._votes and time.monotonic() - self._first_at < _ONE_SIGNAL:
+            return
+        self.number = self.number if first else self.number or number
         if first and self._training and not self._closing:
             if sys.stderr.isatty():  # logging is not safe here
                 os.write(2, b"\nStopping after this iteration. A second signal stops at once.\n")

@@ -16,6 +16,7 @@ from .base_loop import BaseTrainLoop
 from .fingerprint import check_fingerprint, environment_facts, fingerprint, told_environment
 from .hook_states import hook_settings, hook_states, restore_hooks, warn_if_early
 from .loops import EpochBasedTrainLoop
+from .processes import share_gathered
 
 if TYPE_CHECKING:
     from ..logging import MMLogger
@@ -59,6 +60,7 @@ def collect(
         checkpoint["fingerprint"] = fingerprint(runner, save_optimizer)
         dataset_meta = runner._dataset_meta
         if save_optimizer:
+            share_gathered(runner)
             checkpoint["optimizer"] = runner.optim_wrapper.state_dict()
         if save_param_scheduler:
             checkpoint["param_schedulers"] = _progress_of(runner.param_schedulers)

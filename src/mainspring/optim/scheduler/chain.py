@@ -10,7 +10,7 @@ from ...utils import did_you_mean
 from .arguments import number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .param_scheduler import _ParamScheduler
 
@@ -36,8 +36,9 @@ class Chain:
     Args:
         optimizer: Whose groups are written to. Their dicts are looked up each time, since loading a state
             replaces them.
-        param_name: The key in the groups. The momentum of an optimizer with ``betas`` is the first of
-            these; it is kept under ``momentum`` too, where a scheduler that reads the groups looks for it.
+        param_name: The key in the groups. The momentum of a group with ``betas`` is the first of these,
+            unless it has a momentum of its own; it is kept under ``momentum`` too, where a scheduler that
+            reads the groups looks for it.
     """
 
     def __init__(self, optimizer: HasParamGroups, param_name: str) -> None:
@@ -45,11 +46,7 @@ class Chain:
         self.param_name = param_name
         self.schedulers: list[_ParamScheduler] = []
         self.base_values: list[float] = []
-        self._in_betas = (
-            param_name == "momentum"
-            and "momentum" not in getattr(optimizer, "defaults", ())
-            and all("betas" in group for group in optimizer.param_groups)
-        )
+        self._in_betas: list[bool] = []  # of each group, whether it is the first of its betas
         self.groups()
         self.values: list[float] = list(self.base_values)
         self._alike = True
@@ -85,8 +82,10 @@ class Chain:
         """Bring the groups up to date, and return the value of each."""
         groups = self.groups()
         self.values = self._through(self.schedulers)
-        for group, value in zip(groups, self.values, strict=True):
-            self._put(group, value)
+        for group, value, in_betas in zip(groups, self.values, self._in_betas, strict=True):
+            _put(group, self.param_name, value)
+            if in_betas:
+                _put_first(group, value)
         return self.values
 
     def record_base_values(self) -> None:
@@ -129,20 +128,6 @@ class Chain:
                 known[base] = value
         return values
 
-    def _put(self, group: dict[str, Any], value: float) -> None:
-        name = self.param_name
-        present = group.get(name)
-        if isinstance(present, torch.Tensor):
-            present.fill_(value)  # a captured or compiled step reads this very tensor
-        else:
-            group[name] = value
-        if self._in_betas:
-            first, *rest = group["betas"]
-            if isinstance(first, torch.Tensor):
-                first.fill_(value)
-            else:
-                group["betas"] = (value, *rest)
-
     def _admit(self, groups: list[dict[str, Any]]) -> None:
         known = len(self.base_values)
         if len(groups) < known:
@@ -152,11 +137,21 @@ class Chain:
                 " scheduler is made."
             )
         for index, group in enumerate(groups[known:], start=known):
-            self.base_values.append(self._base_value(group, index))
+            in_betas = self._is_in_betas(group)
+            self.base_values.append(self._base_value(group, index, in_betas))
+            self._in_betas.append(in_betas)
 
-    def _base_value(self, group: dict[str, Any], index: int) -> float:
+    def _is_in_betas(self, group: Mapping[str, Any]) -> bool:
+        if self.param_name != "momentum" or "betas" not in group:
+            return False
+        if "momentum" not in group or "momentum" not in getattr(self.optimizer, "defaults", ()):
+            return True
+        # A copy of the first beta, if other groups, as those of MuonWithAdamW, have a momentum instead of betas.
+        return any("momentum" in other and "betas" not in other for other in self.optimizer.param_groups)
+
+    def _base_value(self, group: dict[str, Any], index: int, in_betas: bool) -> float:
         name = self.param_name
-        if self._in_betas:
+        if in_betas:
             group.setdefault(name, _as_float(group["betas"][0], f"The first of betas in group {index}"))
         if name not in group:
             keys = [key for key in group if key != "params"]
@@ -200,6 +195,22 @@ def _owner(optimizer: HasParamGroups) -> HasParamGroups:
     if inner is None or not groups or groups[0] is not optimizer.param_groups[0]:
         return optimizer
     return _owner(inner)
+
+
+def _put(group: dict[str, Any], name: str, value: float) -> None:
+    present = group.get(name)
+    if isinstance(present, torch.Tensor):
+        present.fill_(value)  # a captured or compiled step reads this very tensor
+    else:
+        group[name] = value
+
+
+def _put_first(group: dict[str, Any], value: float) -> None:
+    first, *rest = group["betas"]
+    if isinstance(first, torch.Tensor):
+        first.fill_(value)
+    else:
+        group["betas"] = (value, *rest)
 
 
 def _kind(scheduler: _ParamScheduler) -> tuple[Any, ...]:

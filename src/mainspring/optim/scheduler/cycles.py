@@ -76,8 +76,12 @@ class CosineRestartParamScheduler(_ParamScheduler):
                 f"{owner} takes either eta_min or eta_min_ratio, but eta_min is {eta_min!r} and eta_min_ratio is"
                 f" {eta_min_ratio!r}. To fall to zero, write eta_min=0."
             )
-        check_type(periods, Sequence, f"{owner}.periods")
-        check_type(restart_weights, Sequence, f"{owner}.restart_weights")
+        for name, given, example in (("periods", periods, [10, 20]), ("restart_weights", restart_weights, [1, 0.5])):
+            if not isinstance(given, list | tuple):
+                raise TypeError(
+                    f"{owner}.{name} must be a list, but it is {given!r} ({type(given).__name__}). Write"
+                    f" {name}={example}, for example."
+                )
         self.periods = [
             whole_number(f"{owner}.periods[{index}]", period, low=0, cure="It is a number of steps.")
             for index, period in enumerate(periods)
@@ -168,6 +172,8 @@ class OneCycleParamScheduler(_ParamScheduler):
         steps = end - begin if total_steps is None else total_steps
         self.total_steps = whole_number(f"{owner}.total_steps", steps, low=1, cure="Leave it out for end - begin.")
         self.eta_max = number(f"{owner}.eta_max", eta_max)
+        if not self.eta_max:
+            raise ValueError(f"{owner}.eta_max is 0, so that each value would be 0. Give the top: eta_max=0.1, say.")
         self.pct_start = number(f"{owner}.pct_start", pct_start, 0, 1)
         if anneal_strategy not in ("cos", "linear"):
             raise ValueError(f"{owner}.anneal_strategy must be 'cos' or 'linear', but it is {anneal_strategy!r}.")
