@@ -8,9 +8,21 @@ import torch.distributed as torch_dist
 import torch.multiprocessing as mp
 
 from mainspring.dataset import DefaultSampler
-from mainspring.evaluator import Accuracy, BaseMetric, Evaluator, StreamingMetric, TorchMetric
+from mainspring.evaluator import (
+    Accuracy,
+    BaseMetric,
+    ConfusionMatrix,
+    Evaluator,
+    ModelLoss,
+    StreamingMetric,
+    TorchMetric,
+)
 
 CLASSES = 4
+
+
+def labels_of(data_samples):
+    return list(data_samples[1]) if isinstance(data_samples, tuple) else [one["label"] for one in data_samples]
 
 
 class SumOfLabels(StreamingMetric):
@@ -24,7 +36,7 @@ class SumOfLabels(StreamingMetric):
         self.total = torch.zeros((), dtype=torch.int64)
 
     def update(self, data_batch, data_samples):
-        self.total = self.total + sum(sample["label"] for sample in data_samples)
+        self.total = self.total + sum(labels_of(data_samples))
 
     def merge(self, others):
         self.total = self.total + sum(other.total for other in others)
@@ -35,7 +47,7 @@ class SumOfLabels(StreamingMetric):
 
 class Order(BaseMetric):
     def process(self, data_batch, data_samples):
-        self.results.extend(sample["label"] for sample in data_samples)
+        self.results.extend(labels_of(data_samples))
 
     def compute_metrics(self, results):
         return {"order": [label.item() for label in results]}
@@ -53,22 +65,27 @@ def data(size: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def evaluate(size: int, batch_size: int, *, columns: bool) -> dict:
     scores, labels = data(size)
-    metrics = [Accuracy(topk=(1, 2))]
+    metrics = [Accuracy(topk=(1, 2)), ConfusionMatrix(items=("f1", "matrix")), ModelLoss(loss_of_batch)]
     if size > 1:  # torchmetrics warns of ranks that have no sample of their own
         metrics.append(TorchMetric("Accuracy", task="multiclass", num_classes=CLASSES))
-    if not columns:
-        metrics += [SumOfLabels(), Order()]
+    metrics += [SumOfLabels(), Order()]
     evaluator = Evaluator(metrics)
     indices = torch.tensor(list(DefaultSampler(range(size), shuffle=False)))
     for part in indices.split(batch_size):
         if columns:
-            evaluator.process((scores[part], labels[part]))
+            evaluator.process((scores[part], labels[part]), {"labels": labels[part], "name": "x"})
         else:
-            evaluator.process([{"pred_score": scores[n], "label": labels[n]} for n in part])
+            evaluator.process([{"pred_score": scores[n], "label": labels[n]} for n in part], [list(labels[part])])
     return evaluator.evaluate(size)
 
 
-CASES = [(7, 2, True), (7, 2, False), (8, 3, True), (4, 1, False), (1, 4, True), (1, 4, False)]
+def loss_of_batch(batch):
+    labels = batch["labels"] if isinstance(batch, dict) else torch.stack(batch[0])
+    return {"loss": labels.double().mean()}
+
+
+# The rows and the columns of each size and each batch size in turn, which keeps the test short.
+CASES = [(size, batch_size, (size + batch_size) % 2 == 0) for size in range(1, 18) for batch_size in range(1, 6)]
 
 
 def evaluate_on_a_rank(rank: int, store: Path, expected: list[dict]) -> None:

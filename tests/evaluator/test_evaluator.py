@@ -1,3 +1,5 @@
+from collections import OrderedDict
+
 import pytest
 import torch
 
@@ -73,15 +75,20 @@ def test_two_metrics_with_one_key():
         evaluator.evaluate(1)
 
 
-@pytest.mark.parametrize(
-    ("answer", "described"), [({}, "an empty dict"), (3.5, r"3\.5 \(float\)"), ([("a", 1)], r"\(list\)")]
-)
+@pytest.mark.parametrize(("answer", "described"), [(3.5, r"3\.5 \(float\)"), ([("a", 1)], r"\(list\)")])
 @pytest.mark.parametrize("prefix", [None, "p"])
 def test_a_metric_that_answers_nothing(answer, described, prefix):
     evaluator = Evaluator(Recorder(answer=answer, prefix=prefix))
     evaluator.process([1])
     with pytest.raises(ValueError, match=f"The metric Recorder returned .*{described}.*compute_metrics"):
         evaluator.evaluate(1)
+
+
+def test_a_metric_may_have_nothing_to_answer(capsys):
+    evaluator = Evaluator([Recorder(answer=OrderedDict()), Accuracy()])
+    evaluator.process([{"pred_label": 1, "gt_label": 1}])
+    assert evaluator.evaluate(1) == {"accuracy/top1": 100.0}
+    assert capsys.readouterr().out.count("The metric Recorder returned an empty dict") == 1
 
 
 def test_a_metric_that_forgets_to_return():
@@ -133,4 +140,7 @@ def test_a_metric_given_twice_is_found_before_anything_runs():
 
     with pytest.raises(ValueError, match=r"metrics\[1\] is a second Count with the same settings"):
         Evaluator([Count(), Count()])
+    with pytest.raises(ValueError, match=r"metrics\[1\] is a second Accuracy with the same settings"):
+        Evaluator([Accuracy(topk=(1, 2)), Accuracy(topk=(1, 2))])
+    assert len(Evaluator([Accuracy(topk=1), Accuracy(topk=2)]).metrics) == 2
     assert len(Evaluator([Count(prefix="a"), Count(prefix="b")]).metrics) == 2

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mainspring.evaluator import Metric, TorchMetric
+from mainspring.evaluator import Evaluator, Metric, TorchMetric
 from mainspring.registry import METRICS
 
 torchmetrics = pytest.importorskip("torchmetrics")
@@ -66,10 +66,53 @@ def test_its_own_state_is_used_and_begins_anew():
 
 
 def test_the_state_is_cleared_although_computing_failed():
-    inner = torchmetrics.ConfusionMatrix(task="multiclass", num_classes=2)
-    with pytest.raises(ValueError, match=r"'MulticlassConfusionMatrix' is an int64 tensor of shape \(2, 2\), but only"):
-        in_two_batches(TorchMetric(inner))
+    inner = torchmetrics.MeanSquaredError()
+    metric = TorchMetric(inner, keys=["rmse"])
+    with pytest.raises(ValueError, match=r"gives no 'rmse'\."):
+        in_two_batches(metric, *torch.ones(2, 4))
     assert inner.update_count == 0
+
+
+def test_results_that_are_no_single_numbers():
+    inner = torchmetrics.ConfusionMatrix(task="multiclass", num_classes=2)
+    (matrix,) = in_two_batches(TorchMetric(inner)).values()
+    assert matrix.tolist() == [[2, 1], [0, 1]]
+    recall = TorchMetric("MulticlassRecall", num_classes=2, average=None)
+    expected = {"MulticlassRecall/0": pytest.approx(2 / 3), "MulticlassRecall/1": 1.0}
+    assert in_two_batches(recall) == expected
+    recall.dataset_meta = {"classes": ("cat", "dog")}
+    assert list(in_two_batches(recall)) == ["MulticlassRecall/cat", "MulticlassRecall/dog"]
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        {"type": "torchmetrics.MulticlassRecall", "num_classes": 2},
+        {"type": "torchmetrics.classification.MulticlassRecall", "num_classes": 2},
+        {"type": torchmetrics.classification.MulticlassRecall, "num_classes": 2},
+        torchmetrics.classification.MulticlassRecall(num_classes=2),
+    ],
+)
+def test_in_a_list_of_metrics(metric):
+    evaluator = Evaluator([metric, {"type": "Accuracy"}])
+    evaluator.process((PREDICTIONS, TARGETS))
+    assert evaluator.evaluate(4) == {"MulticlassRecall": pytest.approx(5 / 6), "accuracy/top1": 75.0}
+    assert Evaluator(metric).metrics[0].key == "MulticlassRecall"
+
+
+def test_one_alone_in_a_run(make_runner):
+    runner = make_runner(val_evaluator=torchmetrics.classification.MulticlassF1Score(num_classes=3))
+    assert list(runner.val()) == ["MulticlassF1Score"]
+
+
+def test_further_arguments_of_update():
+    metric = TorchMetric("BinaryFairness", num_groups=2, update_keys={"groups": 2}, pred_key=0, target_key=1)
+    groups = torch.tensor([0, 0, 1, 1])
+    metric.process(None, (PREDICTIONS[:, 1], TARGETS, groups))
+    results = metric.evaluate(4)
+    inner = torchmetrics.classification.BinaryFairness(num_groups=2)
+    inner.update(PREDICTIONS[:, 1], TARGETS, groups)
+    assert results == {name: value.item() for name, value in inner.compute().items()}
 
 
 def test_samples_in_dicts_and_texts():

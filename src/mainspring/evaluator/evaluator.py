@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+import torch
+
+from ..logging import print_log
 from ..registry import EVALUATOR, FUNCTIONS, METRICS, build
+from .dump_results import DumpResults
 from .metric import Metric
 from .samples import with_dicts
+from .torch_metric import as_torch_metric
 
 __all__ = ["Evaluator"]
 
@@ -18,7 +24,8 @@ class Evaluator:
     """Hands predictions to metrics and puts their results together.
 
     Args:
-        metrics: A metric, a config dict for ``METRICS``, or a sequence of these.
+        metrics: A metric, of torchmetrics too; a config dict for ``METRICS``, or one with a type such as
+            ``'torchmetrics.MulticlassF1Score'``; or a sequence of these.
 
     Raises:
         TypeError: One of them is no metric.
@@ -38,7 +45,7 @@ class Evaluator:
             raise ValueError("Evaluator got an empty list of metrics; give at least one, or leave the evaluator out.")
         self.metrics: list[Metric] = []
         for number, item in enumerate(given):
-            metric = build(item, METRICS)
+            metric = as_torch_metric(build(as_torch_metric(item), METRICS))
             if not isinstance(metric, Metric):
                 raise TypeError(
                     f"metrics[{number}] is {metric!r} ({type(metric).__name__}), which is no metric. Give a "
@@ -91,7 +98,7 @@ class Evaluator:
             size: Number of samples in the data set, by which the metrics leave out what samplers repeat.
 
         Raises:
-            ValueError: A metric returns nothing, or two metrics return the same key.
+            ValueError: A metric returns no dict, or two metrics return the same key.
         """
         answers: dict[str, Any] = {}
         source: dict[str, str] = {}
@@ -141,12 +148,14 @@ class Evaluator:
 
 def _answers(metric: Metric, size: int) -> Mapping[str, Any]:
     answers: Any = metric.evaluate(size)
-    if isinstance(answers, Mapping) and answers and all(isinstance(name, str) for name in answers):
+    if isinstance(answers, Mapping) and all(isinstance(name, str) for name in answers):
+        if not answers and not isinstance(metric, DumpResults):  # one that only writes files has nothing to answer
+            text = f"The metric {type(metric).__name__} returned an empty dict: there is nothing to log or to compare."
+            print_log(text, logger="current", level=logging.WARNING)
         return answers
-    got = f"{answers!r} ({type(answers).__name__})" if answers or not isinstance(answers, Mapping) else "an empty dict"
     raise ValueError(
-        f"The metric {type(metric).__name__} returned {got}. It must return a dict of at least one "
-        "name and number, such as {'accuracy': 97.5}; look at what its compute_metrics or compute returns."
+        f"The metric {type(metric).__name__} returned {answers!r} ({type(answers).__name__}). It must return a dict of"
+        " names and numbers, such as {'accuracy': 97.5}; look at what its compute_metrics or compute returns."
     )
 
 
@@ -168,6 +177,11 @@ def _are_twins(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     try:
-        return bool(vars(one) == vars(other))
-    except (TypeError, ValueError, RuntimeError):  # no attributes, or arrays and tensors, which do not compare so
+        mine, theirs = vars(one), vars(other)
+        return mine.keys() == theirs.keys() and all(_are_equal(mine[name], theirs[name]) for name in mine)
+    except (TypeError, ValueError, RuntimeError):  # no attributes, or such as cannot be compared, arrays above all
         return False
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else bool(one == other)

@@ -8,7 +8,7 @@ import torch
 
 from ..dist import all_gather_object, get_dist_info, get_world_size
 from ..utils import apply_to
-from .samples import as_rows, count_samples, first_samples
+from .samples import as_rows, count_samples, first_of_batch, first_samples
 
 __all__ = ["HeldBack"]
 
@@ -24,6 +24,12 @@ class HeldBack:
     def __init__(self) -> None:
         self._batches: list[tuple[Any, Any]] = []
         self._seen = 0
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both wait for a first batch, as those of two metrics that are set up alike do."""
+        return isinstance(other, HeldBack) and not (self._seen or other._seen)
+
+    __hash__ = None  # type: ignore[assignment]
 
     def push(self, data_batch: Any, data_samples: Any) -> list[tuple[Any, Any]]:
         """Take a batch in; return those that can be processed now."""
@@ -57,7 +63,11 @@ class HeldBack:
         if surplus[rank] <= 0:
             return waiting
         keep = in_last - surplus[rank]
-        return [(data_batch, first_samples(samples, keep)) for data_batch, samples in waiting] if keep else []
+        if not keep:
+            return []
+        return [
+            (first_of_batch(data_batch, keep, in_last), first_samples(samples, keep)) for data_batch, samples in waiting
+        ]
 
     def clear(self) -> None:
         """Forget everything."""

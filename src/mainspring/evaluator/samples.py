@@ -16,12 +16,22 @@ from ..device import may_run_ahead
 from ..structures import BaseDataElement
 from ..utils import describe, did_you_mean
 
-__all__ = ["as_rows", "count_samples", "find_pair", "first_samples", "with_dicts"]
+__all__ = [
+    "as_list",
+    "as_rows",
+    "count_samples",
+    "find_column",
+    "find_pair",
+    "first_of_batch",
+    "first_samples",
+    "with_dicts",
+]
 
 Key = str | int | None
 
 PREDICTION_KEYS = ("pred_score", "pred_scores", "scores", "pred_label", "pred_labels")
 TARGET_KEYS = ("gt_label", "gt_labels", "label", "labels", "target", "targets")
+_TENSORS = frozenset((torch.Tensor,))
 
 
 def find_pair(data_samples: Any, pred_key: Key, target_key: Key, metric: str) -> tuple[Any, Any]:
@@ -57,6 +67,13 @@ def find_pair(data_samples: Any, pred_key: Key, target_key: Key, metric: str) ->
     return predictions, targets
 
 
+def find_column(data_samples: Any, key: str | int, argument: str, metric: str) -> Any:
+    """Return what has a name or position in a batch, as :func:`find_pair` does."""
+    samples = as_rows(data_samples)
+    first = samples[0] if isinstance(samples, list) and samples else samples
+    return _column(samples, _choose(first, key, 0, argument, metric), metric)
+
+
 def _pair(samples: Any, pred_key: Key, target_key: Key, metric: str) -> tuple[Any, Any]:
     first = samples[0] if isinstance(samples, list) and samples else samples
     if not isinstance(first, (tuple, Mapping)):
@@ -81,6 +98,8 @@ def with_dicts(data_samples: Any) -> Any:
 
 def as_rows(data_samples: Any) -> Any:
     """Do as :func:`with_dicts`, and make a list of a tuple of dicts: it has no columns."""
+    if type(data_samples) is tuple and _TENSORS.issuperset(map(type, data_samples)):
+        return data_samples  # what most models return
     data_samples = with_dicts(data_samples)
     if isinstance(data_samples, tuple):
         for item in data_samples:
@@ -183,3 +202,40 @@ def first_samples(samples: Any, count: int) -> Any:
     if isinstance(samples, tuple):
         return tuple(cut(column) for column in samples)
     return cut(samples)
+
+
+def as_list(data_samples: Any) -> list[Any]:
+    """Return one element for each sample: of columns a tuple or dict each, of the elements of the columns."""
+    samples = as_rows(data_samples)
+    if isinstance(samples, list):
+        return samples
+    total = count_samples(samples)
+
+    def nth(column: Any, number: int) -> Any:
+        return column[number] if _length(column) == total else column
+
+    if isinstance(samples, Mapping):
+        return [{key: nth(column, n) for key, column in samples.items()} for n in range(total)]
+    if isinstance(samples, tuple):
+        return [tuple(nth(column, n) for column in samples) for n in range(total)]
+    return list(samples)
+
+
+def first_of_batch(data_batch: Any, count: int, total: int) -> Any:
+    """Return the first ``count`` of the ``total`` samples of a batch, as it came from the loader.
+
+    The outermost container holds columns, as collate functions make them; a list that is as long as the batch, deeper
+    in or without columns, has an element for each sample. What is no column stays whole.
+    """
+
+    def cut(data: Any, outermost: bool = False) -> Any:
+        if isinstance(data, Mapping):
+            return {key: cut(value) for key, value in data.items()}
+        if not isinstance(data, (list, tuple)):
+            return data[:count] if _length(data) == total else data
+        if len(data) == total and not (outermost and any(_length(column) == total for column in data)):
+            return data[:count]
+        parts = [cut(value) for value in data]
+        return parts if isinstance(data, list) else tuple(parts)
+
+    return cut(data_batch, outermost=True)

@@ -25,7 +25,7 @@ class StreamingMetric(ABC):
     states are gathered once and merged on rank 0.
 
     With several ranks, the last batch is held back until the size of the data set is known, and samples that
-    the sampler has repeated are cut off; ``data_batch`` still holds them then.
+    the sampler has repeated are cut off; of ``data_batch`` too, where its columns or lists are as long.
 
     Args:
         prefix: Put before the names of the results, with a slash; by default the class's ``default_prefix``.

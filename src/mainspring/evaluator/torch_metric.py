@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from ..registry import METRICS
-from ..utils import describe, did_you_mean, require
+from ..utils import did_you_mean, require
 from .held_back import HeldBack
-from .metric import with_prefix
-from .samples import find_pair
+from .metric import to_cpu, with_prefix
+from .samples import find_column, find_pair
 
-__all__ = ["TorchMetric"]
+__all__ = ["TorchMetric", "as_torch_metric", "is_torch_metric"]
 
 _DOMAINS = (
     "classification",
@@ -38,22 +38,29 @@ class TorchMetric:
     for the device; where torchmetrics offers it, ``validate_args=False`` avoids that. Samples that a sampler
     has repeated for even ranks are left out.
 
+    In a list of metrics, ``dict(type='torchmetrics.MulticlassF1Score', num_classes=3)`` is short for this class with
+    ``metric='MulticlassF1Score'``, and a metric of torchmetrics itself for this class around it.
+
+    A result with one number for each class, or each output, becomes several: ``MulticlassRecall/0`` and so on, or
+    ``MulticlassRecall/cat`` where the data set's ``metainfo`` has as many ``classes``. Other results, such as curves
+    and confusion matrices, are handed on as they are, on the CPU; nothing can be compared by them.
+
     Args:
         metric: A ``torchmetrics.Metric`` or ``MetricCollection``, its class, or its name: ``"Accuracy"``, or
             with its module where ``import torchmetrics`` does not bring it, ``"segmentation.MeanIoU"``.
         pred_key: Name or position of the predictions in what the model's predict mode returns; by default as
             in :class:`Accuracy`. Arrays, and numbers and tensors of single samples, become tensors.
         target_key: The same for the targets.
-        key: Name of the result of a metric that gives one number; by default the name as given, or the name
-            of the metric's class.
+        update_keys: The same for further arguments of the metric's ``update``, by their names: ``{"groups": 2}``.
+        key: Name of the result of a metric that gives no dict; by default the name as given, or the name of the
+            metric's class.
         keys: Which results to report, of a metric or collection that gives several; by default all.
         prefix: Put before the names of the results, with a slash.
         **kwargs: Arguments for the metric's constructor, where ``metric`` is a name or a class.
 
     Raises:
         ImportError: torchmetrics is not installed.
-        ValueError: There is no metric of this name; a result asked for is missing; or a result is no single
-            number.
+        ValueError: There is no metric of this name; or a result asked for is missing.
         TypeError: ``metric`` is something else.
 
     >>> metric = TorchMetric("Accuracy", key="acc", task="multiclass", num_classes=3)
@@ -67,6 +74,7 @@ class TorchMetric:
         metric: Any,
         pred_key: str | int | None = None,
         target_key: str | int | None = None,
+        update_keys: Mapping[str, str | int] | None = None,
         key: str | None = None,
         keys: Sequence[str] | None = None,
         prefix: str | None = None,
@@ -76,6 +84,7 @@ class TorchMetric:
         self.key = key or (metric.rpartition(".")[2] if isinstance(metric, str) else type(self.metric).__name__)
         self.pred_key = pred_key
         self.target_key = target_key
+        self.update_keys = dict(update_keys or {})
         self.keys = None if keys is None else tuple(keys)
         self.prefix = prefix
         self.dataset_meta: dict[str, Any] | None = None
@@ -112,30 +121,64 @@ class TorchMetric:
         if isinstance(predictions, torch.Tensor) and predictions.device != self._device:
             self._device = predictions.device
             self.metric.to(self._device)
-        self.metric.update(predictions, targets)
+        others = {
+            name: find_column(samples, key, f"update_keys[{name!r}]", self._name())
+            for name, key in self.update_keys.items()
+        }
+        self.metric.update(predictions, targets, **others)
 
-    def _answers(self, computed: Any) -> dict[str, float]:
+    def _answers(self, computed: Any) -> dict[str, Any]:
         several = computed if isinstance(computed, Mapping) else {self.key: computed}
         for key in self.keys or ():
             if key not in several:
                 raise ValueError(
                     f"{self._name()} gives no {key!r}.{did_you_mean(key, several)} There is: {', '.join(several)}."
                 )
-        return {key: self._number(key, several[key]) for key in self.keys or several}
+        answers: dict[str, Any] = {}
+        for key in self.keys or several:
+            value = several[key]
+            if isinstance(value, tuple) and all(isinstance(one, torch.Tensor) and one.numel() == 1 for one in value):
+                value = torch.stack([one.reshape(()) for one in value])  # such as a recall and its threshold
+            if isinstance(value, torch.Tensor) and value.numel() > 1 and value.ndim == 1:
+                numbers = value.tolist()
+                answers |= {f"{key}/{name}": one for name, one in zip(self._parts(numbers), numbers, strict=True)}
+            elif isinstance(value, torch.Tensor) and value.numel() == 1:
+                answers[key] = float(value)
+            else:
+                answers[key] = float(value) if isinstance(value, int) else to_cpu(value)
+        return answers
 
-    def _number(self, key: str, value: Any) -> float:
-        if isinstance(value, torch.Tensor) and value.numel() == 1:
-            return float(value)
-        if isinstance(value, (int, float)):
-            return float(value)
-        raise ValueError(
-            f"{self._name()}: the result {key!r} is {describe(value)}, but only single numbers can be "
-            "reported. Let the metric average over it (for most, average='macro'), or name the results that "
-            "you want in keys=[...]."
-        )
+    def _parts(self, numbers: Sequence[float]) -> Sequence[Any]:
+        """Return what the numbers of a result are of: classes, where there are as many, or else by position."""
+        classes = (self.dataset_meta or {}).get("classes", ())
+        return classes if len(classes) == len(numbers) else range(len(numbers))
 
     def _name(self) -> str:
         return f"TorchMetric({type(self.metric).__name__})"
+
+
+def is_torch_metric(value: Any) -> bool:
+    """Whether something is a metric of torchmetrics, or derived from one, without importing it."""
+    bases = type(value).__mro__
+    return any(b.__module__.startswith("torchmetrics.") and b.__name__ in ("Metric", "MetricCollection") for b in bases)
+
+
+def as_torch_metric(item: Any) -> Any:
+    """Return a :class:`TorchMetric` for a metric of torchmetrics, its config for a config of one, or else ``item``.
+
+    >>> as_torch_metric({"type": "torchmetrics.MulticlassRecall", "num_classes": 3})
+    {'type': 'TorchMetric', 'metric': 'MulticlassRecall', 'num_classes': 3}
+    """
+    if is_torch_metric(item):
+        return TorchMetric(item)
+    kind = item.get("type") if isinstance(item, Mapping) else None
+    if isinstance(kind, type) and kind.__module__.startswith("torchmetrics."):
+        metric: Any = kind
+    elif isinstance(kind, str) and kind.startswith("torchmetrics."):
+        metric = kind.removeprefix("torchmetrics.")
+    else:
+        return item
+    return {"type": "TorchMetric", "metric": metric, **{key: value for key, value in item.items() if key != "type"}}
 
 
 def _build(metric: Any, kwargs: dict[str, Any]) -> Any:
