@@ -142,3 +142,15 @@ def test_errors(make_runner, make_loader):
     )
     with pytest.raises(TypeError, match="its batch_size is None"):
         find_batch_size(runner, max_batch_size=9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"fits": 3}, "fits must be a function of the batch size, but it is 3"),
+        ({"runner": None, "max_batch_size": 8}, "find_batch_size: runner must be Runner, but it is None"),
+    ],
+)
+def test_arguments_of_the_wrong_type(make_runner, arguments, message):
+    with pytest.raises(TypeError, match=message):
+        find_batch_size(**{"runner": make_runner(), **arguments})

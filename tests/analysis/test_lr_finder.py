@@ -296,6 +296,19 @@ def test_what_goes_wrong_leaves_the_run_as_it_was(make_runner, net):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"start_lr": "1e-4"}, "lr_find: start_lr must be a number.*write 1.0e-4"),
+        ({"num_updates": 10.0}, "lr_find: num_updates must be an integer"),
+        ({"runner": "run.py"}, "lr_find: runner must be Runner, but it is 'run.py'"),
+    ],
+)
+def test_arguments_of_the_wrong_type(make_runner, arguments, message):
+    with pytest.raises(TypeError, match=message):
+        lr_find(**{"runner": make_runner(), **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         ({"start_lr": 0}, "start_lr must be above 0"),
         ({"start_lr": 1, "end_lr": 0.1}, "below end_lr"),
         ({"num_updates": 1}, "num_updates must be at least 2, but it is 1"),

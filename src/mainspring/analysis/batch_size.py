@@ -6,16 +6,14 @@ import copy
 import gc
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils.data import IterableDataset
 
-from ..utils import Stream, step_seeder
-from .keeping import trial
-
-if TYPE_CHECKING:
-    from ..runner import Runner
+from ..runner import Runner
+from ..runner.keeping import trial
+from ..utils import Stream, check_type, step_seeder
 
 __all__ = ["find_batch_size"]
 
@@ -53,9 +51,12 @@ def find_batch_size(
 
     Raises:
         ValueError: Not even one sample fits, or an argument is out of its range.
-        TypeError: The loader makes no batches of samples.
+        TypeError: The loader makes no batches of samples, or an argument has the wrong type.
         RuntimeError: The runner was given nothing to train with.
     """
+    check_type(runner, Runner, "find_batch_size: runner")
+    if fits is not None and not callable(fits):
+        raise TypeError(f"find_batch_size: fits must be a function of the batch size, but it is {fits!r}.")
     loader = runner.train_dataloader
     configured = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 1
     begin = configured if start is None else start

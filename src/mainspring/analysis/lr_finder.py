@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
+from ..runner import Runner
 from ..runner.base_loop import check_any
-from ..utils import Stream, did_you_mean, require, step_seeder
-from .keeping import trial
+from ..runner.keeping import trial
+from ..utils import Stream, check_type, did_you_mean, require, step_seeder
 
 if TYPE_CHECKING:
     from ..optim import OptimWrapper
-    from ..runner import Runner
     from ..runner.base_loop import BaseTrainLoop
 
 __all__ = ["LRSweep", "lr_find"]
@@ -133,12 +133,17 @@ def lr_find(
         optimizer: With several optimizers, the name of the one whose rate rises; the others keep theirs.
 
     Raises:
+        TypeError: An argument has the wrong type.
         ValueError: An argument is out of its range, or ``optimizer`` names none, or is missing.
         KeyError: ``train_step`` returns no such loss.
         RuntimeError: The runner was given nothing to train with.
 
     Smith, "Cyclical learning rates for training neural networks", WACV 2017, section 3.3.
     """
+    check_type(runner, Runner, "lr_find: runner")
+    for name, value in (("start_lr", start_lr), ("end_lr", end_lr), ("divergence", divergence)):
+        check_type(value, float, f"lr_find: {name}")
+    check_type(num_updates, int, "lr_find: num_updates")
     if not 0 < start_lr < end_lr < math.inf:
         raise ValueError(
             f"lr_find: start_lr must be above 0 and below end_lr, but they are {start_lr!r} and {end_lr!r}."
