@@ -27,6 +27,7 @@ NAMES = (
     "resume",
     "sample_seeding",
     "config",
+    "structures",
 )
 
 

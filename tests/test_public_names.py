@@ -97,7 +97,10 @@ def _member(member: Any) -> str:
 
 
 def _signature(target: Any, without_first: bool = False) -> str:
-    parameters = list(inspect.signature(target).parameters.values())[without_first:]
+    try:
+        parameters = list(inspect.signature(target).parameters.values())[without_first:]
+    except ValueError:  # that of a class written in C, as of a dict
+        return ""
     text = str(inspect.Signature([p.replace(annotation=inspect.Parameter.empty) for p in parameters]))
     return re.sub(r"<function (\S+) at 0x[0-9a-f]+>", r"\1", text)
 

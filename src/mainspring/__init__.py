@@ -10,7 +10,18 @@ from ._version import __version__
 _HOMES = {
     "checkpoint": ("load_checkpoint", "save_checkpoint"),
     "config": ("Config", "ConfigDict", "DictAction", "read_base"),
-    "dataset": ("DefaultSampler", "InfiniteSampler", "default_collate", "pseudo_collate"),
+    "dataset": (
+        "BaseDataset",
+        "ClassBalancedDataset",
+        "Compose",
+        "ConcatDataset",
+        "DefaultSampler",
+        "InfiniteSampler",
+        "RepeatDataset",
+        "default_collate",
+        "force_full_init",
+        "pseudo_collate",
+    ),
     "evaluator": ("Accuracy", "BaseMetric", "Evaluator", "StreamingMetric", "TorchMetric"),
     "fileio": (
         "BaseFileHandler",
@@ -49,6 +60,7 @@ _HOMES = {
         "rmtree",
     ),
     "hooks": ("Hook",),
+    "infer": ("BaseInferencer", "export_model", "load_model"),
     "logging": ("MMLogger", "MessageHub", "print_log"),
     "model": (
         "BaseDataPreprocessor",
@@ -63,7 +75,7 @@ _HOMES = {
     "optim": ("AmpOptimWrapper", "OptimWrapper", "OptimWrapperDict"),
     "registry": ("DATASETS", "HOOKS", "LOOPS", "METRICS", "MODELS", "Registry"),
     "runner": ("EpochBasedTrainLoop", "IterBasedTrainLoop", "LogProcessor", "Runner", "TestLoop", "ValLoop"),
-    "structures": ("BaseDataElement",),
+    "structures": ("BaseDataElement", "InstanceData", "LabelData", "PixelData"),
     "visualization": ("Visualizer",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -73,7 +85,9 @@ __all__ = ["__version__", *sorted(_HOME_OF)]
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name.startswith("_"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return importlib.import_module(f"{__name__}.compat").look_up(__name__, name)
     # Modules make thousands of objects, none of them garbage: a collection would look at all of torch's for nothing.
     collects = gc.isenabled()
     gc.disable()

@@ -10,9 +10,15 @@ from .config import (
     read_base as read_base,
 )
 from .dataset import (
+    BaseDataset as BaseDataset,
+    ClassBalancedDataset as ClassBalancedDataset,
+    Compose as Compose,
+    ConcatDataset as ConcatDataset,
     DefaultSampler as DefaultSampler,
     InfiniteSampler as InfiniteSampler,
+    RepeatDataset as RepeatDataset,
     default_collate as default_collate,
+    force_full_init as force_full_init,
     pseudo_collate as pseudo_collate,
 )
 from .evaluator import (
@@ -61,6 +67,11 @@ from .fileio import (
 from .hooks import (
     Hook as Hook,
 )
+from .infer import (
+    BaseInferencer as BaseInferencer,
+    export_model as export_model,
+    load_model as load_model,
+)
 from .logging import (
     MMLogger as MMLogger,
     MessageHub as MessageHub,
@@ -99,6 +110,9 @@ from .runner import (
 )
 from .structures import (
     BaseDataElement as BaseDataElement,
+    InstanceData as InstanceData,
+    LabelData as LabelData,
+    PixelData as PixelData,
 )
 from .visualization import (
     Visualizer as Visualizer,

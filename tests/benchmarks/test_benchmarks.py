@@ -50,6 +50,7 @@ def rows_of(text):
         ("resume", "DefaultSampler"),
         ("sample_seeding", "batches of 8"),
         ("config", "read"),
+        ("structures", "a mask"),
     ],
 )
 def test_a_benchmark_prints_its_rows_and_writes_its_figures(name, row, tmp_path, monkeypatch, capsys):

@@ -25,7 +25,7 @@ def blocks(text):
         yield line, match["code"], match["output"] or ""
 
 
-@pytest.mark.parametrize("page", ["model.md", "optim.md", "config.md"])
+@pytest.mark.parametrize("page", ["model.md", "optim.md", "config.md", "evaluation.md", "inference.md"])
 def test_the_code_of_a_page_runs_and_prints_what_the_page_says(page, tmp_path, monkeypatch):
     path = DOCS / page
     text = path.read_text(encoding="utf-8")

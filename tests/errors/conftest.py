@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-
-def text_of(error: BaseException) -> str:
-    return "\n".join([str(error), *getattr(error, "__notes__", ())])
+sys.path.insert(0, str(Path(__file__).parent))  # for mistakes.py
+from mistakes import text_of
 
 
 @pytest.fixture

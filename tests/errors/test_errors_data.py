@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
@@ -201,6 +205,62 @@ class TestSamples:
         refused(TypeError, *words, train_dataloader=loader)
 
 
+def hanging(index):
+    if index == 2:
+        time.sleep(3600)
+    return torch.zeros(6), 1
+
+
+def dying(index):
+    if index == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return torch.zeros(6), 1
+
+
+class TestWorkers:
+    @pytest.mark.parametrize("what", ["train", "val"])
+    def test_one_that_hangs_is_waited_for_as_long_as_was_said(self, refused, what):
+        loader = {**GOOD, "dataset": Lazy(hanging), "num_workers": 1, "timeout": 0.5}
+        words = ("No batch came from the 1 worker(s)", "of Lazy within its timeout of 0.5 seconds", "a longer timeout")
+        refused(TimeoutError, *words, what=what, **{f"{what}_dataloader": loader})
+
+    def test_one_that_hangs_in_a_loader_of_the_users_own(self, refused):
+        class Own(DataLoader):
+            def __iter__(self):
+                return super().__iter__()
+
+        loader = Own(Lazy(hanging), batch_size=4, num_workers=1, timeout=0.5)
+        refused(TimeoutError, "within its timeout of 0.5 seconds", train_dataloader=loader)
+
+    @pytest.mark.parametrize("what", ["train", "val"])
+    def test_one_that_dies(self, refused, what):
+        loader = {**GOOD, "dataset": Lazy(dying), "num_workers": 1}
+        words = ("DataLoader worker (pid", "A worker of the data loader of Lazy is dead", "fewer workers")
+        refused(RuntimeError, *words, what=what, **{f"{what}_dataloader": loader})
+
+    @pytest.mark.parametrize(
+        ("changes", "kind", "words"),
+        [
+            ({"timeout": "60"}, TypeError, ".timeout must be a number, but it is '60' (str). Write it without quotes."),
+            ({"timeout": -1}, ValueError, "timeout option should be non-negative"),
+            ({"prefetch_factor": "2"}, TypeError, ".prefetch_factor must be an integer or None"),
+            ({"num_batch_per_epoch": 0}, ValueError, ".num_batch_per_epoch must be 1 or more"),
+            ({"num_batch_per_epoch": "5"}, TypeError, ".num_batch_per_epoch must be an integer or None"),
+            ({"persistent_workers": "yes"}, TypeError, ".persistent_workers must be True or False"),
+            ({"persistent_workers": "true"}, TypeError, "Write True or False, without quotes."),
+            ({"disable_subprocess_warning": 1}, TypeError, ".disable_subprocess_warning must be True or False"),
+            ({"sampler": {"type": "DefaultSampler", "shuffle": "no"}}, TypeError, ".sampler.shuffle must be True or"),
+            ({"sampler": {"type": "DefaultSampler", "seed": "1"}}, TypeError, ".sampler.seed must be an integer"),
+            ({"sampler": {"type": "InfiniteSampler", "shufle": 1}}, TypeError, "Did you mean 'shuffle'?"),
+            ({"batch_sampler": {"type": "BatchSamplr"}}, RegistryError, ".batch_sampler: 'BatchSamplr' is not in"),
+            ({"worker_init_fn": "worker_init"}, ValueError, ".worker_init_fn: 'worker_init' is not registered"),
+            ({"drop_last": True, "batch_size": 9}, ValueError, "gives no batch: 8 samples, 1 rank(s), batch_size=9"),
+        ],
+    )
+    def test_a_key_that_concerns_them_or_the_order(self, refused, changes, kind, words):
+        refused(kind, words, train_dataloader={**GOOD, **changes})
+
+
 class Answering(BaseMetric):
     def __init__(self, answer, prefix=None):
         super().__init__(prefix=prefix)
@@ -218,7 +278,6 @@ class TestMetrics:
         ("answer", "words"),
         [
             (None, "None (NoneType)"),
-            ({}, "an empty dict"),
             ([1.0], "[1.0] (list)"),
             (0.5, "0.5 (float)"),
             ({0: 1.0}, "{0: 1.0} (dict)"),
@@ -230,8 +289,10 @@ class TestMetrics:
 
     def test_two_with_one_key(self, refused):
         two = [{"type": "Accuracy"}, {"type": "Accuracy"}]
-        words = ("The metrics Accuracy and Accuracy both return 'accuracy/top1'", "another prefix")
+        words = ("metrics[1] is a second Accuracy", "the same keys", "Leave one out", "prefix")
         refused(ValueError, *words, what="val", val_evaluator=two)
+        words = ("The metrics Answering and Answering both return 'x'", "another prefix")
+        refused(ValueError, *words, what="val", val_evaluator=[Answering({"x": 1.0}), Answering({"x": 2.0})])
 
     def test_two_with_one_key_and_two_prefixes(self, make_runner):
         two = [Answering({"x": 1.0}, prefix="a"), Answering({"x": 2.0}, prefix="b")]

@@ -192,9 +192,16 @@ class TestPlainArguments:
         words = ("resume must be True, False or 'auto'", repr(value), "name it in load_from, and pass resume=True")
         refused(ValueError, *words, resume=value)
 
-    @pytest.mark.parametrize("launcher", ["pytorch", "slurm", "torchrun", None])
-    def test_launcher(self, refused, launcher):
-        refused(ValueError, f"launcher={launcher!r}", "the only launcher is 'none'", launcher=launcher)
+    @pytest.mark.parametrize(
+        ("launcher", "words"),
+        [
+            ("torchrun", "torchrun is called 'pytorch'"),
+            ("pytroch", "Did you mean 'pytorch'?"),
+            (None, "no such launcher"),
+        ],
+    )
+    def test_launcher(self, refused, launcher, words):
+        refused(ValueError, f"launcher={launcher!r}", words, "The launchers are", launcher=launcher)
 
     def test_log_level(self, refused):
         refused(ValueError, "'LOUD' is no level", "WARNING", log_level="LOUD")
@@ -226,7 +233,7 @@ class TestFromCfg:
         cfg = {"model": {"type": net}, "work_dir": str(tmp_path), "custom_hoks": [], "data_root": "images", "base": 3}
         runner = Runner.from_cfg(cfg)
         logged = Path(runner.logger.log_file).read_text()
-        assert "'custom_hoks' is not read. Did you mean 'custom_hooks'?" in logged
+        assert "custom_hoks: a Runner has no such argument, so it is not read. Did you mean 'custom_hooks'?" in logged
         assert "data_root" not in logged
         assert "base" not in logged
 

@@ -150,7 +150,7 @@ def test_exception_keeps_its_type_and_gains_a_note():
         THINGS.build({"type": "Parcel", "content": {"type": "Fussy", "value": -1}})
     assert caught.value.args == ("no negative value",)
     inner, outer = caught.value.__notes__
-    assert "building Fussy from the 'thing' registry of scope 'shop'" in inner
+    assert "building Fussy at content from the 'thing' registry of scope 'shop'" in inner
     assert "building Parcel" in outer
     assert str(Path(__file__)) in inner
     assert caught.traceback[-1].name == "__init__"

@@ -335,6 +335,21 @@ def test_learning_rates_may_be_scaled_by_hand(make_runner):
     assert runner.optim_wrapper.get_lr()["lr"] == pytest.approx([0.2])
 
 
+def test_learning_rates_of_a_wrapper_that_is_none_of_ours_are_scaled_too(make_runner, net):
+    class Own:
+        def __init__(self, optimizer):
+            self.optimizer, self.param_groups = optimizer, optimizer.param_groups
+
+        def update_params(self, loss):
+            """Do nothing."""
+
+    model = net()
+    own = Own(torch.optim.SGD(model.parameters(), lr=0.1))
+    runner = make_runner(model=model, optim_wrapper=own, auto_scale_lr={"base_batch_size": 2, "enable": True})
+    assert runner.optim_wrapper is own
+    assert own.param_groups[0]["lr"] == pytest.approx(0.2)
+
+
 def test_a_batch_sampler_is_asked_for_its_size(make_runner, make_loader):
     dataset = make_loader().dataset
     on = {"base_batch_size": 2, "enable": True}

@@ -29,6 +29,7 @@ def place(epoch=0, iteration=9, max_epochs=10, max_iters=220, batches=22):
         max_epochs=max_epochs,
         max_iters=max_iters,
         train_dataloader=loader(batches),
+        val_loop=None,
         val_dataloader=loader(5),
         test_dataloader=loader(7),
         device=torch.device("cpu"),

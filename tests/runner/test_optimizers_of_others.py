@@ -205,3 +205,55 @@ def test_no_second_average(run):
 def _hooks_of(runner):
     _ = runner.optim_wrapper
     return runner.hooks
+
+
+class Twins(BaseModel):
+    """Two classifiers, each trained by an optimizer of its own; their mean predicts."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = Deep(), Deep()
+
+    def train_step(self, data, optim_wrapper):
+        inputs, labels = self.data_preprocessor(data, True)
+        losses = {}
+        for name, part in (("first", self.first), ("second", self.second)):
+            losses[f"loss_{name}"] = part(inputs, labels, "loss")["loss"]
+            optim_wrapper[name].update_params(losses[f"loss_{name}"])
+        return losses
+
+    def forward(self, inputs, labels=None, mode="tensor"):
+        return self.first(inputs)[0] + self.second(inputs)[0], labels
+
+
+@pytest.mark.parametrize("second", [{"type": "TwoSets", "lr": 0.3}, {"type": "Adam", "lr": 0.01}], ids=name_of)
+@pytest.mark.parametrize("end", [4, 7, 10])
+def test_it_goes_on_so_beside_another_optimizer(run, second, end):
+    def make(folder, hook):
+        wrappers = {
+            "first": {"optimizer": {"type": "TwoSets"}},
+            "second": {"optimizer": second, "accumulative_counts": 2},
+        }
+        torch.manual_seed(0)
+        return run(folder, hook=hook, model=Twins(), optim_wrapper=wrappers)
+
+    whole, rest = Watch(), Watch()
+    first = make("whole", whole)
+    final = weights(first.train())
+    assert whole.validated[0] != whole.trained[4], "those to train"
+    assert final == whole.validated[-1] == saved(first.work_dir, "iter_15.pth")
+    with pytest.raises(KeyboardInterrupt):
+        make("run", Watch(end)).train()
+    assert weights(make("run", rest).train()) == final
+    assert rest.trained == whole.trained[-len(rest.trained) :]
+    assert rest.validated == whole.validated[-len(rest.validated) :]
+
+
+def test_beside_another_optimizer_only_its_own_parameters_change(run):
+    torch.manual_seed(0)
+    model, watch = Twins(), Watch()
+    plain = {"optimizer": {"type": "Adam", "lr": 0.01}}
+    run(hook=watch, model=model, optim_wrapper={"first": {"optimizer": {"type": "TwoSets"}}, "second": plain}).train()
+    half = len(weights(model.first))
+    assert watch.validated[0][half:] == watch.trained[4][half:]
+    assert watch.validated[0][:half] != watch.trained[4][:half]

@@ -1,5 +1,8 @@
 """Reading and writing by path or URL, over fsspec."""
 
+from typing import TYPE_CHECKING
+
+from ..utils import lazy_names
 from .base_backend import BaseStorageBackend, FileFacts
 from .base_handler import BaseFileHandler
 from .formats import dump, load, register_handler
@@ -35,6 +38,9 @@ from .registering import get_file_backend, register_backend
 from .remote_file import RemoteFile
 from .text_lists import dict_from_file, list_from_file
 from .yaml_handler import YamlHandler
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_names(__name__)
 
 __all__ = [
     "BaseFileHandler",

@@ -1,6 +1,10 @@
 """Names for classes and functions, and building from configs."""
 
+from typing import TYPE_CHECKING
+
+from ..utils import lazy_names
 from .build_functions import build, build_model_from_cfg, build_runner_from_cfg, build_scheduler_from_cfg
+from .checking import check_cfg, is_misspelt, is_of_known_scope
 from .default_scope import DefaultScope, init_default_scope
 from .errors import RegistryError
 from .registry import Registry, build_from_cfg
@@ -28,6 +32,10 @@ from .root import (
     VISUALIZERS,
     WEIGHT_INITIALIZERS,
 )
+from .trail import building_within
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_names(__name__)
 
 __all__ = [
     "DATASETS",
@@ -60,5 +68,9 @@ __all__ = [
     "build_model_from_cfg",
     "build_runner_from_cfg",
     "build_scheduler_from_cfg",
+    "building_within",
+    "check_cfg",
     "init_default_scope",
+    "is_misspelt",
+    "is_of_known_scope",
 ]

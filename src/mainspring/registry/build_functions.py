@@ -80,7 +80,7 @@ def build_scheduler_from_cfg(
         )
         return build_from_cfg(own, registry, defaults)
     with registry.switch_scope_and_registry(args.pop("_scope_", None)) as scoped:
-        scheduler: Any = pop_type(args, scoped)
+        scheduler: Any = pop_type(args, scoped, cfg)
         if not args.get("by_epoch", True):
             raise ValueError(
                 "convert_to_iter_based=True turns epochs into iterations, but by_epoch=False says that the "
@@ -97,4 +97,4 @@ def build_scheduler_from_cfg(
                 f"{scheduler!r} has no build_iter_from_epoch, which convert_to_iter_based=True calls. Write "
                 "it, or count in iterations with by_epoch=False."
             )
-        return construct(convert, args, describe(scoped))
+        return construct(convert, args, describe(scoped), cfg=cfg)

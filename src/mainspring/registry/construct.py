@@ -8,11 +8,18 @@ from typing import Any
 
 from ..utils import did_you_mean
 from .errors import describe_source
+from .trail import being_built, path_of
 
-__all__ = ["construct"]
+__all__ = ["check_arguments", "construct"]
 
 
-def construct(target: Callable[..., Any], args: Mapping[str, Any], source: str, added: Collection[str] = ()) -> Any:
+def construct(
+    target: Callable[..., Any],
+    args: Mapping[str, Any],
+    source: str,
+    added: Collection[str] = (),
+    cfg: Mapping[str, Any] | None = None,
+) -> Any:
     """Return ``target(**args)``.
 
     Args:
@@ -20,17 +27,25 @@ def construct(target: Callable[..., Any], args: Mapping[str, Any], source: str, 
         args: Its keyword arguments.
         source: The registry it is built from, in words for the messages.
         added: Names of the arguments that the caller added to those of the config.
+        cfg: The config, by which its place in the whole configuration is found.
 
     Raises:
         TypeError: An argument is unknown or missing; it is named before the call.
-        Exception: Whatever ``target`` raises, with a note that names ``target``, its file, and ``source``.
+        Exception: Whatever ``target`` raises, with a note that names the place in the configuration, ``target``, its
+            file and signature, and ``source``.
     """
-    _check_arguments(target, args, source, added)
+    cfg = args if cfg is None else cfg
+    check_arguments(target, args, source, added, cfg)
     factory = _shared_factory(target)
     try:
-        return factory(**args)
+        with being_built(cfg, args):
+            return factory(**args)
     except Exception as error:
-        error.add_note(f"Raised while building {_name(target)} from {source}, defined in {describe_source(target)}.")
+        place, name = path_of(cfg), _name(target)
+        error.add_note(
+            f"Raised while building {name}{' at ' * bool(place)}{place} from {source}, defined in"
+            f" {describe_source(target)}.{_signature_of(target, name)}"
+        )
         raise
 
 
@@ -43,7 +58,14 @@ def _shared_factory(target: Callable[..., Any]) -> Callable[..., Any]:
     return factory
 
 
-def _check_arguments(target: Callable[..., Any], args: Mapping[str, Any], source: str, added: Collection[str]) -> None:
+def check_arguments(
+    target: Callable[..., Any],
+    args: Mapping[str, Any],
+    source: str,
+    added: Collection[str] = (),
+    cfg: Mapping[str, Any] | None = None,
+) -> None:
+    """Raise a ``TypeError`` unless ``target`` takes these arguments; they are those of :func:`construct`."""
     try:
         # A wrapper may add or drop arguments, so it is its own signature that counts.
         signature = inspect.signature(target, follow_wrapped=False)
@@ -52,7 +74,9 @@ def _check_arguments(target: Callable[..., Any], args: Mapping[str, Any], source
     try:
         signature.bind(**args)
     except TypeError as error:
-        raise TypeError(_explain(target, signature, args, source, added, str(error))) from error
+        place = path_of(cfg)
+        problem = _explain(target, signature, args, source, added, str(error))
+        raise TypeError(f"{place}{': ' * bool(place)}{problem}") from error
 
 
 def _explain(
@@ -84,6 +108,13 @@ def _explain(
         f"{' '.join(f'{name} {problem}' for problem in problems)} Its signature: {name}{_show(signature)}."
         f" Built from {source}, defined in {describe_source(target)}."
     )
+
+
+def _signature_of(target: Callable[..., Any], name: str) -> str:
+    try:
+        return f" Its signature: {name}{_show(inspect.signature(target, follow_wrapped=False))}."
+    except (TypeError, ValueError):  # written in C, with no signature
+        return ""
 
 
 def _show(signature: inspect.Signature) -> str:

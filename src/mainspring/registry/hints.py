@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -14,11 +15,44 @@ from .sources import loaded_definitions, unloaded_modules
 if TYPE_CHECKING:
     from .registry import Registry
 
-__all__ = ["explain_miss", "explain_missing_type", "known_roots"]
+__all__ = ["explain_miss", "explain_missing_type", "known_roots", "known_scopes", "names_in"]
 
+
+_PROJECTS = {
+    "mmaction": ("mmaction2", "MMAction2"),
+    "mmagic": ("mmagic", "MMagic"),
+    "mmcls": ("mmcls", "MMClassification"),
+    "mmcv": ("mmcv", "MMCV"),
+    "mmdet": ("mmdet", "MMDetection"),
+    "mmdet3d": ("mmdet3d", "MMDetection3D"),
+    "mmocr": ("mmocr", "MMOCR"),
+    "mmpose": ("mmpose", "MMPose"),
+    "mmpretrain": ("mmpretrain", "MMPretrain"),
+    "mmrazor": ("mmrazor", "MMRazor"),
+    "mmrotate": ("mmrotate", "MMRotate"),
+    "mmseg": ("mmsegmentation", "MMSegmentation"),
+    "mmselfsup": ("mmselfsup", "MMSelfSup"),
+    "mmtrack": ("mmtrack", "MMTracking"),
+    "mmyolo": ("mmyolo", "MMYOLO"),
+}
+"""Projects that existing configurations come from: by scope, the package to install, and the name."""
+
+_INSTEAD = {
+    "ApexOptimWrapper": "Write AmpOptimWrapper, which uses torch's own mixed precision.",
+    "ColossalAIOptimWrapper": "Write AmpOptimWrapper, which uses torch's own mixed precision.",
+    "DeepSpeedOptimWrapper": "Write AmpOptimWrapper, which uses torch's own mixed precision.",
+    "FlexibleRunner": "Write Runner.",
+    "TorchAdafactor": "Write Adafactor.",
+}
+"""What existing configurations name, and this package has under another name, or not at all."""
 
 known_roots: WeakSet[Registry] = WeakSet()
 """The roots of all trees there are, because a name may be in another tree than the one asked."""
+
+
+def known_scopes() -> set[str]:
+    """Return the scopes of all registries that there are, of whatever kind."""
+    return {canonical_scope(one.scope) for root in known_roots for one in _downwards(root)}
 
 
 def explain_miss(registry: Registry, key: str) -> str:
@@ -38,7 +72,7 @@ def explain_missing_type(registry: Registry, args: Mapping[str, Any]) -> str:
     misspelt = nearest("type", keys)
     if misspelt:
         return f"{message} Did you mean 'type' by {misspelt[0]!r}?"
-    names = _names(registry)
+    names = names_in(registry)
     for key, value in args.items():
         meant = nearest(value, names) if isinstance(value, str) else []
         if meant:
@@ -52,9 +86,12 @@ def _where(registry: Registry, key: str) -> str:
     if not dot:
         current = DefaultScope.get_current_instance()
         default = "" if current is None else f" (the default scope is {current.scope_name!r})"
-        return f"Searched scope {_scopes(_upwards(registry))}{default}."
+        missing = "" if current is None else _missing_project(current.scope_name)
+        return f"Searched scope {_scopes(_upwards(registry))}{default}.{missing}"
     tree = {canonical_scope(one.scope): one for one in _downwards(registry.root)}
     scoped = tree.get(canonical_scope(scope))
+    if scoped is None and _missing_project(scope):
+        return _missing_project(scope).lstrip()
     if scoped is None:
         known = [one.scope for one in tree.values()]
         return (
@@ -64,12 +101,25 @@ def _where(registry: Registry, key: str) -> str:
     return f"Searched scope {_scopes([scoped] if scoped is registry else _upwards(scoped))}."
 
 
+def _missing_project(scope: str) -> str:
+    """Return what helps where a scope is that of a known project which is not installed, else an empty string."""
+    package, project = _PROJECTS.get(scope, ("", ""))
+    if not package or scope in known_scopes() or find_spec(scope) is not None:
+        return ""
+    return (
+        f" {scope!r} is the scope of {project}, which is not installed here: write `pip install {package}`, or leave"
+        " out what comes from it."
+    )
+
+
 def _scopes(registries: Iterable[Registry]) -> str:
     return ", then ".join(repr(one.scope) for one in registries)
 
 
 def _cure(registry: Registry, key: str) -> str:
     name = key.rpartition(".")[2]
+    if name in _INSTEAD:
+        return f"It is one of MMEngine's that there is not here. {_INSTEAD[name]}"
     tree = list(_downwards(registry.root))
     scoped = [f"{one.scope}.{name}" for one in tree if name in one.module_dict]
     if scoped:
@@ -99,7 +149,7 @@ def _cure(registry: Registry, key: str) -> str:
             "@....register_module() above it."
         )
 
-    names = _names(registry)
+    names = names_in(registry)
     near = [names[one] for one in nearest(name, names, 3)]
     meant = f"Did you mean {_list(near, 'or')}? " if near else ""
     return (
@@ -109,7 +159,7 @@ def _cure(registry: Registry, key: str) -> str:
     )
 
 
-def _names(registry: Registry) -> dict[str, str]:
+def names_in(registry: Registry) -> dict[str, str]:
     """Map every name in the tree to what one writes for it in ``registry``."""
     written: dict[str, str] = {}
     for one in _upwards(registry):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..utils import RegisteredName
 from .errors import RegistryError
 from .hints import explain_miss, explain_missing_type
+from .trail import path_of
 
 if TYPE_CHECKING:
     from .registry import Registry
@@ -32,27 +33,32 @@ def merge_args(cfg: Mapping[str, Any], default_args: Mapping[str, Any] | None) -
     return args
 
 
-def pop_type(args: dict[str, Any], registry: Registry) -> Callable[..., Any]:
-    """Take ``type`` out of ``args``, and return what it means."""
+def pop_type(args: dict[str, Any], registry: Registry, cfg: Mapping[str, Any] | None = None) -> Callable[..., Any]:
+    """Take ``type`` out of ``args``, and return what it means; ``cfg`` is the config, whose place errors name."""
     if "type" not in args:
-        raise RegistryError(explain_missing_type(registry, args))
-    return find(args.pop("type"), registry)
+        raise RegistryError(f"{_place(cfg)}{explain_missing_type(registry, args)}")
+    return find(args.pop("type"), registry, cfg)
 
 
-def find(target: Any, registry: Registry) -> Callable[..., Any]:
-    """Return the class or function that ``type=target`` means."""
+def find(target: Any, registry: Registry, cfg: Mapping[str, Any] | None = None) -> Callable[..., Any]:
+    """Return the class or function that ``type=target`` means; ``cfg`` is the config, whose place errors name."""
     if isinstance(target, str):
         found = registry.get(target)
         if found is None:
             refused = _OF_DATA if isinstance(target, RegisteredName) else ""
-            raise RegistryError(f"{explain_miss(registry, target)}{refused}")
+            raise RegistryError(f"{_place(cfg)}{explain_miss(registry, target)}{refused}")
         return found
     if callable(target):
         return target  # type: ignore[no-any-return]
     raise TypeError(
-        f"type must be a name, a class or a function, got {target!r} ({type(target).__name__}), "
+        f"{_place(cfg)}type must be a name, a class or a function, got {target!r} ({type(target).__name__}), "
         f"while building from {describe(registry)}."
     )
+
+
+def _place(cfg: Mapping[str, Any] | None) -> str:
+    place = path_of(cfg) if cfg is not None else ""
+    return f"{place}: " if place else ""
 
 
 def describe(registry: Registry) -> str:

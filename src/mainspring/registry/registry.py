@@ -13,7 +13,7 @@ from ..utils import RegisteredName
 from .construct import construct
 from .default_scope import DefaultScope, canonical_scope
 from .errors import RegistryError, describe_source
-from .hints import known_roots
+from .hints import known_roots, known_scopes
 from .paths import import_if_there, import_path
 from .reading import describe, merge_args, pop_type
 
@@ -222,7 +222,7 @@ class Registry:
         if found is not None:
             return found
         # The root registries need not be in a tree that stands by itself.
-        if canonical_scope(scope) != "mainspring" and scope not in self.root._unknown_scopes:
+        if canonical_scope(scope) not in known_scopes() and scope not in self.root._unknown_scopes:
             self.root._unknown_scopes.add(scope)
             _logger.warning(
                 "There is no %r registry of scope %r, so names are looked up in scope %r. If %r is a project "
@@ -327,5 +327,5 @@ def build_from_cfg(cfg: Mapping[str, Any], registry: Registry, default_args: Map
     args = merge_args(cfg, default_args)
     scope = args.pop("_scope_", None)
     with registry.switch_scope_and_registry(scope) as scoped:
-        target = pop_type(args, scoped)
-        return construct(target, args, describe(scoped), added=set(default_args or ()) - set(cfg))
+        target = pop_type(args, scoped, cfg)
+        return construct(target, args, describe(scoped), added=set(default_args or ()) - set(cfg), cfg=cfg)

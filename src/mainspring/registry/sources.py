@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,19 +36,28 @@ def unloaded_modules(name: str) -> list[str]:
     """
     word = re.escape(name)
     definition = re.compile(rf"^(?:class|def)\s+{word}\b|register_module\([^)]*['\"]{word}['\"]", re.MULTILINE)
+    now = int(time.monotonic())
+    found = [module for module, text in _registering(tuple(sys.path), now) if definition.search(text)]
+    return sorted(module for module in found if module not in sys.modules)
+
+
+@functools.lru_cache(maxsize=1)
+def _registering(path: tuple[str, ...], second: int) -> list[tuple[str, str]]:
+    """Return the modules that register something, with their texts.
+
+    They are kept for a second: a configuration may have many names that are not there, all looked up in a row.
+    """
     found = []
     for module, file in _own_modules():
-        if module in sys.modules:
-            continue
         try:
             if file.stat().st_size > _MAX_BYTES:
                 continue
             text = file.read_text(encoding="utf-8", errors="ignore")
         except OSError:  # gone, or not ours to read
             continue
-        if "register_module" in text and definition.search(text):
-            found.append(module)
-    return sorted(found)
+        if "register_module" in text:
+            found.append((module, text))
+    return found
 
 
 def _own_modules() -> Iterator[tuple[str, Path]]:

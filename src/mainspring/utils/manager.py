@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, ClassVar, Self
 
-__all__ = ["ManagerMixin"]
+__all__ = ["ManagerMeta", "ManagerMixin"]
 
 
 class ManagerMixin:
@@ -91,3 +92,25 @@ class ManagerMixin:
     def instance_name(self) -> str:
         """The name of the instance."""
         return self._instance_name
+
+
+class ManagerMeta(type):
+    """A metaclass for classes with named instances: each keeps its own, and takes ``name`` in its constructor.
+
+    :class:`ManagerMixin` does the same without one. This is for code that makes a metaclass of it, for a class that
+    needs another one besides.
+
+    Raises:
+        TypeError: The constructor of a class does not take ``name``.
+    """
+
+    _instance_dict: dict[str, Any]
+
+    def __init__(cls, *args: Any) -> None:
+        cls._instance_dict = {}
+        if "name" not in inspect.signature(cls).parameters:
+            raise TypeError(
+                f"{cls.__name__} has named instances, but its constructor does not take a name: write"
+                " def __init__(self, name, ...) and hand it on with super().__init__(name)."
+            )
+        super().__init__(*args)

@@ -13,21 +13,21 @@ import torch
 __all__ = ["apply_to", "rebuilt_mapping", "rebuilt_sequence", "takes_non_blocking"]
 
 
-def apply_to(data: Any, condition: Callable[[Any], bool], function: Callable[[Any], Any]) -> Any:
-    """Return ``data`` with every element that meets ``condition`` replaced by ``function(element)``.
+def apply_to(data: Any, expr: Callable[[Any], bool], apply_func: Callable[[Any], Any]) -> Any:
+    """Return ``data`` with every element for which ``expr(element)`` is true replaced by ``apply_func(element)``.
 
     Mappings, tuples, named tuples and lists are walked and rebuilt with their own type; anything else is a leaf,
-    handed on as it is unless it meets the condition. The condition is asked of containers first.
+    handed on as it is unless ``expr`` is true of it. ``expr`` is asked of containers first.
 
     >>> apply_to({"a": [1, "x"], "b": (2.0,)}, lambda v: isinstance(v, int), lambda v: v + 1)
     {'a': [2, 'x'], 'b': (2.0,)}
     """
-    if condition(data):
-        return function(data)
+    if expr(data):
+        return apply_func(data)
     if isinstance(data, Mapping):
-        return rebuilt_mapping(data, {key: apply_to(value, condition, function) for key, value in data.items()})
+        return rebuilt_mapping(data, {key: apply_to(value, expr, apply_func) for key, value in data.items()})
     if isinstance(data, (list, tuple)):
-        return rebuilt_sequence(data, [apply_to(item, condition, function) for item in data])
+        return rebuilt_sequence(data, [apply_to(item, expr, apply_func) for item in data])
     return data
 
 
