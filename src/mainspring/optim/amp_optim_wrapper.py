@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,13 +13,33 @@ from torch import nn
 
 from ..device import default_device
 from ..registry import OPTIM_WRAPPERS
-from ..utils import check_type, did_you_mean
+from ..utils import options_from
+from . import bare
 from .fused import prepare_fused_step
 from .optim_wrapper import OptimWrapper, one_after_another
 
 __all__ = ["AmpOptimWrapper"]
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class LossScale:
+    """``loss_scale=dict(...)``: options of torch's scaler, which would take some impossible ones."""
+
+    init_scale: float = 2.0**16
+    growth_factor: float = 2.0
+    backoff_factor: float = 0.5
+    growth_interval: int = 2000
+
+    def __post_init__(self) -> None:
+        _check_scale("init_scale", self.init_scale)
+        if self.growth_factor <= 1:
+            raise ValueError(f"growth_factor must be above 1, but it is {self.growth_factor}.")
+        if not 0 < self.backoff_factor < 1:
+            raise ValueError(f"backoff_factor must lie between 0 and 1, but it is {self.backoff_factor}.")
+        if self.growth_interval < 1:
+            raise ValueError(f"growth_interval must be at least 1, but it is {self.growth_interval}.")
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -105,19 +126,8 @@ class AmpOptimWrapper(OptimWrapper):
             ) from error
         return context if self._accumulative_counts == 1 else one_after_another(context, self._sync_context(model))
 
-    def backward(self, loss: torch.Tensor, **kwargs: Any) -> None:
-        """Compute gradients of the scaled loss, and count the iteration."""
-        self._check_loss(loss)
-        if self._groups_to_check:
-            self._check_for_strays()
-        if self.watch is not None:
-            self.watch.note_loss(loss)
-        if self.gradient_sync is not None:
-            self.gradient_sync.before_backward(self._parameters())
-        self.loss_scaler.scale(loss).backward(**kwargs)  # type: ignore[no-untyped-call]
-        if self.gradient_sync is not None:
-            self.gradient_sync.after_backward(self._parameters())
-        self._inner_count += 1
+    def _differentiate(self, loss: torch.Tensor, **kwargs: Any) -> None:
+        bare.backward(self.loss_scaler.scale(loss), **kwargs)
 
     def step(self, **kwargs: Any) -> None:
         """Unscale and clip the gradients, update the parameters unless a gradient overflowed, adapt the scale.
@@ -189,31 +199,11 @@ def _scaler_options(loss_scale: str | float | Mapping[str, Any]) -> tuple[dict[s
         _check_scale("loss_scale", loss_scale)
         return {"init_scale": float(loss_scale)}, float(loss_scale)
     if isinstance(loss_scale, Mapping):
-        return _checked_options(loss_scale), None
+        given = options_from(LossScale, loss_scale, "loss_scale")
+        return {name: getattr(given, name) for name in loss_scale}, None
     if isinstance(loss_scale, str):
         raise ValueError(f"loss_scale must be 'dynamic', a number or a dict, but it is {loss_scale!r}.")
     raise TypeError(f"loss_scale must be 'dynamic', a number or a dict, but it is a {type(loss_scale).__name__}.")
-
-
-def _checked_options(loss_scale: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options of torch's scaler, which would take some impossible ones, and name none in its errors."""
-    options = dict(loss_scale)
-    known = {"init_scale": float, "growth_factor": float, "backoff_factor": float, "growth_interval": int}
-    for name, value in options.items():
-        if name not in known:
-            raise ValueError(
-                f"loss_scale.{name}: there is no such option.{did_you_mean(name, known)} The options are:"
-                f" {', '.join(known)}."
-            )
-        check_type(value, known[name], f"loss_scale.{name}")
-    _check_scale("loss_scale.init_scale", options.get("init_scale", 1.0))
-    if options.get("growth_factor", 2.0) <= 1:
-        raise ValueError(f"loss_scale.growth_factor must be above 1, but it is {options['growth_factor']}.")
-    if not 0 < options.get("backoff_factor", 0.5) < 1:
-        raise ValueError(f"loss_scale.backoff_factor must lie between 0 and 1, but it is {options['backoff_factor']}.")
-    if options.get("growth_interval", 1) < 1:
-        raise ValueError(f"loss_scale.growth_interval must be at least 1, but it is {options['growth_interval']}.")
-    return options
 
 
 def _check_scale(path: str, scale: float) -> None:

@@ -159,12 +159,14 @@ class OptimWrapper:
         if self.watch is not None:
             self.watch.note_loss(loss)
         if self.gradient_sync is None:
-            bare.backward(loss, **kwargs)
+            self._differentiate(loss, **kwargs)
         else:
             self.gradient_sync.before_backward(self._parameters())
-            bare.backward(loss, **kwargs)
+            self._differentiate(loss, **kwargs)
             self.gradient_sync.after_backward(self._parameters())
         self._inner_count += 1
+
+    _differentiate = staticmethod(bare.backward)  # what a subclass changes of it; no method, which would cost a call
 
     def step(self, **kwargs: Any) -> None:
         """Clip the gradients where asked to, and update the parameters; ``kwargs`` go to the optimizer's step."""
