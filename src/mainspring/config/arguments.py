@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .config_dict import raw_items
+from .lazy import raw_items
 from .literals import literal
 
 __all__ = ["DictAction", "add_options"]

@@ -7,9 +7,10 @@ from typing import Any, NoReturn, Self
 
 from ..utils import KeptAsDict, nearest
 from .errors import ConfigKeyError
-from .lazy import LazyObject, dotted_name, imported
+from .lazy import LazyObject, dotted_name, imported, raw_items
+from .merging import merged
 
-__all__ = ["ConfigDict", "as_plain", "raw_items"]
+__all__ = ["ConfigDict", "as_plain"]
 
 _MISSING = object()
 
@@ -157,8 +158,6 @@ class ConfigDict(KeptAsDict):
 
     def merge(self, other: Mapping[Any, Any]) -> None:
         """Take over another dict as a configuration does from its child; see :meth:`Config.merge_from_dict`."""
-        from .merging import merged
-
         result = merged(self, other, self._path)
         self.clear()
         for key, value in raw_items(result):
@@ -223,11 +222,6 @@ class ConfigDict(KeptAsDict):
         meant = f" Did you mean {near[0]!r}?" if near else ""
         shown = f"{', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"
         return f"{owner} has no {whole}.{meant}" + (f" There are: {shown}." if names else " It is empty.")
-
-
-def raw_items(values: Mapping[Any, Any]) -> Any:
-    """Return the items of a mapping, those of a ConfigDict without importing what is lazy."""
-    return dict.items(values) if isinstance(values, dict) else values.items()
 
 
 def as_plain(value: Any, name_all: bool = False) -> Any:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 from ..utils import did_you_mean
 
-__all__ = ["LazyObject", "dotted_name", "imported", "read_base"]
+__all__ = ["LazyObject", "dotted_name", "imported", "raw_items", "read_base"]
 
 _OURS = __name__.partition(".")[0]
 _ALIASES = {"mmengine": _OURS}
@@ -147,3 +147,8 @@ def read_base() -> Iterator[None]:
     Reading the configuration gives the block its meaning; by itself it does nothing.
     """
     yield
+
+
+def raw_items(values: Mapping[Any, Any]) -> Any:
+    """Return the items of a mapping, those of a ConfigDict without importing what is lazy."""
+    return dict.items(values) if isinstance(values, dict) else values.items()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .config_dict import raw_items
 from .errors import ConfigKeyError
+from .lazy import raw_items
 
 __all__ = ["DELETE", "merged", "nested"]
 

@@ -48,7 +48,8 @@ class PythonFile:
         self._tree: ast.Module | None = None
         self._has_run = False
         code = templates.code
-        self._is_plain = not templates and code.count("_base_") == len(_BASE.findall(code)) and not _IMPORT.search(code)
+        self.is_plain = not templates and code.count("_base_") == len(_BASE.findall(code)) and not _IMPORT.search(code)
+        """Whether it imports nothing and has no templates, so that it can be run as it is."""
 
     @property
     def tree(self) -> ast.Module:
@@ -60,20 +61,13 @@ class PythonFile:
                 raise self._as_written(error) from error
         return self._tree
 
-    @property
-    def is_lazy(self) -> bool:
-        """Whether it is written in the lazy style."""
-        from .lazy_file import is_lazy
-
-        return not self._is_plain and is_lazy(self.tree)
-
     def bases(self) -> list[str]:
         """Return what ``_base_`` names.
 
         Raises:
             ConfigParsingError: It names no files.
         """
-        if self._is_plain:
+        if self.is_plain:
             self._run(compile(_BASE.sub(_HIDDEN, self._templates.code), self._filename, "exec", dont_inherit=True))
             named = self._names.pop(_HIDDEN, [])
         else:

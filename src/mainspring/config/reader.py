@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..utils import display_path
-from .config_dict import raw_items
 from .data_file import OR_TRUST, fill, read_data, restrict
 from .errors import ConfigKeyError, ConfigParsingError
-from .lazy_file import Namespace, run_lazy
+from .lazy import raw_items
+from .lazy_file import Namespace, is_lazy, run_lazy
 from .merging import DELETE, merged
 from .places import FORMATS, base_file, check_file, module_file
 from .python_file import PythonFile
@@ -103,8 +103,8 @@ class Reader:
 
     def _python(self, templates: Templates, path: Path | None) -> Found:
         file = PythonFile(templates, path)
-        lazy = file.is_lazy if self._lazy is None else self._lazy
-        if not lazy and "read_base" in templates.code and file.is_lazy:
+        lazy = _is_lazy(file) if self._lazy is None else self._lazy
+        if not lazy and "read_base" in templates.code and _is_lazy(file):
             raise ConfigParsingError(
                 f"{_shown(path)} has its base under read_base(), as only a lazy configuration can. Leave"
                 " lazy_import=False out, or write _base_ = [...]."
@@ -258,3 +258,7 @@ def first_file(filename: str | Path) -> Path:
     path = Path(filename).expanduser().absolute()
     check_file(path)
     return path
+
+
+def _is_lazy(file: PythonFile) -> bool:
+    return not file.is_plain and is_lazy(file.tree)

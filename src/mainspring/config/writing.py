@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..utils import require
-from .config_dict import raw_items
-from .lazy import dotted_name
+from .lazy import dotted_name, raw_items
 from .templates import TEMPLATE
 
 __all__ = ["as_json", "as_python", "as_yaml"]
