@@ -8,10 +8,9 @@ from typing import Any
 import torch
 
 from ..registry import METRICS
-from ..utils import describe, did_you_mean
-from .class_counts import ClassCounts, class_names, share
+from ..utils import did_you_mean
+from .class_counts import ClassCountsMetric, class_names, share
 from .samples import find_pair
-from .streaming import StreamingMetric
 
 __all__ = ["ConfusionMatrix"]
 
@@ -19,7 +18,7 @@ _ITEMS = ("precision", "recall", "f1", "matrix")
 
 
 @METRICS.register_module()
-class ConfusionMatrix(StreamingMetric):
+class ConfusionMatrix(ClassCountsMetric):
     r"""Precision, recall and F1 score of a classification, and the matrix of labels and predictions.
 
     With :math:`n_{ij}` samples of class :math:`i` that were taken for class :math:`j`, in percent,
@@ -67,7 +66,7 @@ class ConfusionMatrix(StreamingMetric):
         target_key: str | int | None = None,
         prefix: str | None = None,
     ) -> None:
-        super().__init__(prefix)
+        super().__init__(num_classes, per_class, pred_key, target_key, prefix)
         self.items = (items,) if isinstance(items, str) else tuple(items)
         for item in self.items:
             if item not in _ITEMS:
@@ -75,16 +74,6 @@ class ConfusionMatrix(StreamingMetric):
                     f"ConfusionMatrix has no item {item!r}.{did_you_mean(str(item), _ITEMS)} There are:"
                     f" {', '.join(_ITEMS)}."
                 )
-        check_classes(num_classes, "ConfusionMatrix")
-        self.num_classes = num_classes
-        self.per_class = per_class
-        self.pred_key = pred_key
-        self.target_key = target_key
-        self.reset()
-
-    def reset(self) -> None:
-        """Set the counts to zero."""
-        self._counts: ClassCounts | None = None
 
     def update(self, data_batch: Any, data_samples: Any) -> None:
         """Count one batch, on its device."""
@@ -93,22 +82,11 @@ class ConfusionMatrix(StreamingMetric):
         if isinstance(predictions, torch.Tensor) and predictions.ndim == 2 and predictions.is_floating_point():
             classes = classes or predictions.shape[1]
             predictions = predictions.max(1)[1]
-        check_integers(predictions, labels, 1, "ConfusionMatrix")
-        if self._counts is None:
-            self._counts = ClassCounts(
-                known_classes(classes, self.dataset_meta, "ConfusionMatrix"), None, "ConfusionMatrix"
-            )
-        self._counts.add(predictions, labels)
-
-    def merge(self, others: Sequence[ConfusionMatrix]) -> None:
-        """Add the counts of others."""
-        self._counts = merged(self._counts, [other._counts for other in others])
+        self.count(predictions, labels, 1, classes)
 
     def compute(self) -> dict[str, Any]:
         """Return what was asked for."""
-        if self._counts is None:
-            raise ValueError("ConfusionMatrix has seen no sample: the data loader gave no batch.")
-        matrix = self._counts.matrix()
+        matrix = self.counted()
         right, labels, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
         occurs = (labels + predicted) > 0
         of_classes = {
@@ -116,7 +94,7 @@ class ConfusionMatrix(StreamingMetric):
             "recall": share(right, labels.clamp(min=1)),
             "f1": share(2 * right, labels + predicted),
         }
-        names = class_names(self.dataset_meta, self._counts.classes)
+        names = class_names(self.dataset_meta, len(matrix))
         results: dict[str, Any] = {}
         for item in self.items:
             if item == "matrix":
@@ -128,46 +106,3 @@ class ConfusionMatrix(StreamingMetric):
                 each = values.where(occurs, torch.nan).tolist()
                 results |= {f"{item}/{name}": value for name, value in zip(names, each, strict=True)}
         return results
-
-
-def check_classes(classes: Any, owner: str) -> None:
-    """Raise a ``ValueError`` unless this is None or a positive integer."""
-    if classes is not None and (type(classes) is not int or classes < 1):
-        raise ValueError(f"{owner}: num_classes must be a positive integer, but it is {classes!r}.")
-
-
-def known_classes(classes: int | None, dataset_meta: Any, owner: str) -> int:
-    """Return the number of classes, that of the data set's ``metainfo`` where it is not given."""
-    found = classes or len((dataset_meta or {}).get("classes", ()))
-    if not found:
-        raise ValueError(
-            f"{owner} cannot tell how many classes there are: give num_classes, or let the data set's metainfo name its"
-            " 'classes'."
-        )
-    return found
-
-
-def check_integers(predictions: Any, labels: Any, dimensions: int, owner: str) -> None:
-    """Raise an error unless both are integers of one shape, with as many dimensions."""
-    shape = f"[N{', H, W' * (dimensions == 3)}]"
-    for name, value in (("predictions", predictions), ("labels", labels)):
-        if not isinstance(value, torch.Tensor) or value.is_floating_point() or value.is_complex():
-            scores = f", or scores [N, classes{', H, W' * (dimensions == 3)}]" if name == "predictions" else ""
-            raise TypeError(
-                f"{owner}: the {name} must be integers of shape {shape}{scores}, but they are {describe(value)}."
-            )
-    if predictions.shape != labels.shape or predictions.ndim != dimensions:
-        raise ValueError(
-            f"{owner}: predictions and labels must be of one shape {shape}, but they are {describe(predictions)} and"
-            f" {describe(labels)}."
-        )
-
-
-def merged(one: ClassCounts | None, others: Sequence[ClassCounts | None]) -> ClassCounts | None:
-    """Return the sum of the counts of several ranks, some of which may have had no sample."""
-    for other in others:
-        if one is None:
-            one = other
-        elif other is not None:
-            one.merge(other)
-    return one

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from ..registry import METRICS
-from .class_counts import ClassCounts, class_names, share
-from .confusion_matrix import check_classes, check_integers, known_classes, merged
+from .class_counts import ClassCountsMetric, class_names, share
 from .samples import as_rows, find_pair
-from .streaming import StreamingMetric
 
 __all__ = ["MeanIoU"]
 
 
 @METRICS.register_module()
-class MeanIoU(StreamingMetric):
+class MeanIoU(ClassCountsMetric):
     r"""Intersection over union for semantic segmentation, in percent.
 
     With :math:`n_{ij}` pixels of class :math:`i` in the whole data set that were taken for class :math:`j`,
@@ -62,18 +60,7 @@ class MeanIoU(StreamingMetric):
         target_key: str | int | None = None,
         prefix: str | None = None,
     ) -> None:
-        super().__init__(prefix)
-        check_classes(num_classes, "MeanIoU")
-        self.num_classes = num_classes
-        self.ignore_index = ignore_index
-        self.per_class = per_class
-        self.pred_key = pred_key
-        self.target_key = target_key
-        self.reset()
-
-    def reset(self) -> None:
-        """Set the counts to zero."""
-        self._counts: ClassCounts | None = None
+        super().__init__(num_classes, per_class, pred_key, target_key, prefix, ignore_index)
 
     def update(self, data_batch: Any, data_samples: Any) -> None:
         """Count the pixels of one batch, on their device."""
@@ -102,23 +89,11 @@ class MeanIoU(StreamingMetric):
             scores = predictions[None] if predictions.ndim == 3 else predictions
             classes = classes or (scores.shape[1] if scores.ndim == 4 else None)
             predictions = scores.max(1)[1]
-        predictions = _stacked(predictions)
-        check_integers(predictions, labels, 3, "MeanIoU")
-        if self._counts is None:
-            self._counts = ClassCounts(
-                known_classes(classes, self.dataset_meta, "MeanIoU"), self.ignore_index, "MeanIoU"
-            )
-        self._counts.add(predictions, labels)
-
-    def merge(self, others: Sequence[MeanIoU]) -> None:
-        """Add the counts of others."""
-        self._counts = merged(self._counts, [other._counts for other in others])
+        self.count(_stacked(predictions), labels, 3, classes)
 
     def compute(self) -> dict[str, Any]:
         """Return the means, and the IoU of each class where asked to."""
-        if self._counts is None:
-            raise ValueError("MeanIoU has seen no sample: the data loader gave no batch.")
-        matrix = self._counts.matrix()
+        matrix = self.counted()
         right, labels, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
         iou = share(right, labels + predicted - right)
         results = {
@@ -127,7 +102,7 @@ class MeanIoU(StreamingMetric):
             "aAcc": share(right.sum(), labels.sum()).item(),
         }
         if self.per_class:
-            names = class_names(self.dataset_meta, self._counts.classes)
+            names = class_names(self.dataset_meta, len(matrix))
             results |= {f"IoU/{name}": value for name, value in zip(names, iou.tolist(), strict=True)}
         return results
 
