@@ -9,7 +9,7 @@ from ..dist import all_gather_object, broadcast_object_list, is_main_process
 from ..optim import OptimWrapper
 from ..optim.bad_numbers import BadNumber, GradientWatch, NumberWatch, SkipWatch, takes_flag
 from ..registry import HOOKS
-from ..utils import check_type, did_you_mean
+from ..utils import check_count, check_type, did_you_mean
 from .bad_number_error import BadNumberError, losses_at, update_counts
 from .hook import Hook
 from .logger_hook import LoggerHook
@@ -102,10 +102,9 @@ class BadNumbersHook(Hook):
                 f"{did_you_mean(str(policy), _POLICIES)}"
             )
         check_type(interval, int | None, "BadNumbersHook: interval")
-        check_type(max_rollbacks, int, "BadNumbersHook: max_rollbacks")
-        for name, number in (("interval", interval), ("max_rollbacks", max_rollbacks)):
-            if number is not None and number < 1:
-                raise ValueError(f"BadNumbersHook: {name} must be at least 1, but it is {number}.")
+        if interval is not None:
+            check_count(interval, "BadNumbersHook: interval")
+        check_count(max_rollbacks, "BadNumbersHook: max_rollbacks")
         self.policy = policy
         self.interval = interval
         self.max_rollbacks = max_rollbacks

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..registry import HOOKS
-from ..utils import check_type, describe
+from ..utils import check_count, check_type, describe
 from .hook import Hook
 
 if TYPE_CHECKING:
@@ -43,11 +43,9 @@ class NaiveVisualizationHook(Hook):
     priority = "NORMAL"
 
     def __init__(self, interval: int = 1, draw_gt: bool = True, draw_pred: bool = True) -> None:
-        check_type(interval, int, "NaiveVisualizationHook: interval")
+        check_count(interval, "NaiveVisualizationHook: interval")
         check_type(draw_gt, bool, "NaiveVisualizationHook: draw_gt")
         check_type(draw_pred, bool, "NaiveVisualizationHook: draw_pred")
-        if interval < 1:
-            raise ValueError(f"NaiveVisualizationHook: interval must be at least 1, but it is {interval}.")
         self.interval = interval
         self.draw_gt = draw_gt
         self.draw_pred = draw_pred

@@ -16,7 +16,7 @@ from torch.profiler import schedule as make_schedule
 
 from ..dist import is_main_process
 from ..registry import HOOKS
-from ..utils import check_type, did_you_mean
+from ..utils import check_count, check_type, did_you_mean
 from .hook import Hook
 
 if TYPE_CHECKING:
@@ -79,7 +79,6 @@ class ProfilerHook(Hook):
     ) -> None:
         for name, value, kind in (
             ("by_epoch", by_epoch, bool),
-            ("profile_times", profile_times, int),
             ("activity_with_cpu", activity_with_cpu, bool),
             ("activity_with_cuda", activity_with_cuda, bool),
             ("schedule", schedule, Mapping | None),
@@ -90,8 +89,7 @@ class ProfilerHook(Hook):
             ("json_trace_path", json_trace_path, str | os.PathLike | None),
         ):
             check_type(value, kind, f"ProfilerHook: {name}")
-        if profile_times < 1:
-            raise ValueError(f"ProfilerHook: profile_times must be at least 1, but it is {profile_times}.")
+        check_count(profile_times, "ProfilerHook: profile_times")
         if not (activity_with_cpu or activity_with_cuda):
             raise ValueError(
                 "ProfilerHook: there is nothing to record: activity_with_cpu or activity_with_cuda must be True."

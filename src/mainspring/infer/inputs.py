@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..fileio import isdir, isfile, join_path, list_dir_or_file
-from ..utils import check_type, describe
+from ..utils import check_count, describe
 
 __all__ = ["as_list", "checked_size", "chunks", "samples", "with_progress"]
 
@@ -68,9 +68,7 @@ def with_progress(batches: Iterator[Any], count: int) -> Iterable[Any]:
 
 def checked_size(batch_size: Any) -> int:
     """Return a batch size, or raise an error if it is none."""
-    check_type(batch_size, int, "batch_size")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, but it is {batch_size}.")
+    check_count(batch_size, "batch_size")
     return int(batch_size)
 
 

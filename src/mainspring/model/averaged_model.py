@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..utils import check_type
+from ..utils import check_count, check_type
 from .correspondence import Correspondence
 from .counterparts import Pairs, copied, copy_tensors
 
@@ -66,10 +66,8 @@ class BaseAveragedModel(nn.Module, ABC):
         super().__init__()
         name = type(self).__name__
         check_type(model, nn.Module, f"{name}: model")
-        check_type(interval, int, f"{name}: interval")
+        check_count(interval, f"{name}: interval")
         check_type(update_buffers, bool, f"{name}: update_buffers")
-        if interval < 1:
-            raise ValueError(f"{name}: interval must be at least 1, but it is {interval}.")
         self.module = copied(model).to(device)
         self.interval = interval
         self.update_buffers = update_buffers

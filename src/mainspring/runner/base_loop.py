@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..dataset import cannot_seek, load_loader_state, loader_state, pass_over, place_of, resumable
-from ..utils import Stream, mix
+from ..utils import Stream, check_count, mix
 from .signals import BETWEEN
 
 if TYPE_CHECKING:
@@ -295,8 +295,5 @@ def _checked_pairs(given: Any) -> list[tuple[int, int]]:
 
 def whole_number(value: int, name: str, least: int = 1) -> int:
     """Return a number of ``train_cfg``, or raise an error that names it unless it is whole and large enough."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"train_cfg.{name} must be an integer, but it is {value!r} ({type(value).__name__}).")
-    if value < least:
-        raise ValueError(f"train_cfg.{name} must be at least {least}, but it is {value}.")
+    check_count(value, f"train_cfg.{name}", least)
     return value

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader
 
-from ..utils import check_type, did_you_mean
+from ..utils import check_count, check_type, did_you_mean
 from .base_loop import BaseTrainLoop
 
 if TYPE_CHECKING:
@@ -112,9 +112,7 @@ def checked_intervals(names: Collection[str], given: Any, mode: str, train_loop:
         )
     _check_names(intervals, names, path, mode)
     for name, interval in intervals.items():
-        check_type(interval, int, f"{path}.{name}")
-        if interval < 1:
-            raise ValueError(f"{path}.{name} must be at least 1, but it is {interval}.")
+        check_count(interval, f"{path}.{name}")
         for every in train_loop.dynamic_intervals if isinstance(train_loop, BaseTrainLoop) and interval > 1 else ():
             if interval % every:
                 unit = "epochs" if train_loop.by_epoch else "iterations"

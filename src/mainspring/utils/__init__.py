@@ -13,7 +13,7 @@ from .local import require_local
 from .lock import DirectoryInUse, DirectoryLock
 from .manager import ManagerMeta, ManagerMixin
 from .names import RegisteredName, did_you_mean, nearest
-from .options import check_annotated, check_type, options_from
+from .options import check_annotated, check_count, check_type, options_from
 
 if TYPE_CHECKING:
     from .deprecation import deprecated_api_warning, deprecated_function, has_method, is_method_overridden
@@ -120,6 +120,7 @@ __all__ = [
     "atomic_write",
     "call_command",
     "check_annotated",
+    "check_count",
     "check_file_exist",
     "check_prerequisites",
     "check_time",

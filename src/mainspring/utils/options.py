@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from .names import did_you_mean
 
-__all__ = ["check_annotated", "check_type", "options_from"]
+__all__ = ["check_annotated", "check_count", "check_type", "options_from"]
 
 T = TypeVar("T")
 
@@ -83,6 +83,23 @@ def check_type(value: Any, expected: Any, path: str) -> None:
     if not _fits(value, expected):
         given = f"{value!r} ({type(value).__name__})"
         raise TypeError(f"{path} must be {_describe(expected)}, but it is {given}.{_cure(value, expected)}")
+
+
+def check_count(value: Any, path: str, least: int = 1) -> None:
+    """Raise an error that begins with ``path`` unless ``value`` is an integer, and large enough.
+
+    Raises:
+        TypeError: It is no integer.
+        ValueError: It is below ``least``.
+
+    >>> check_count(0, "LoggerHook: interval")
+    Traceback (most recent call last):
+    ...
+    ValueError: LoggerHook: interval must be at least 1, but it is 0.
+    """
+    check_type(value, int, path)
+    if value < least:
+        raise ValueError(f"{path} must be at least {least}, but it is {value}.")
 
 
 def check_annotated(target: Callable[..., Any], given: Mapping[str, Any], path: str) -> None:
