@@ -62,6 +62,16 @@ class AmpOptimWrapper(OptimWrapper):
     Raises:
         ValueError: ``dtype`` or ``loss_scale`` is none of these, or an option of the scaler is unknown or impossible.
         TypeError: ``loss_scale`` or an option of the scaler has another type.
+
+    >>> weight = torch.nn.Parameter(torch.ones(4, 4))
+    >>> wrapper = AmpOptimWrapper(optimizer=torch.optim.SGD([weight], lr=0.5), dtype="bfloat16")
+    >>> with wrapper.optim_context(torch.nn.Identity()):
+    ...     scores = torch.ones(1, 4) @ weight
+    >>> scores.dtype
+    torch.bfloat16
+    >>> wrapper.update_params(scores.float().sum())
+    >>> weight.dtype, weight[0, 0].item()
+    (torch.float32, 0.5)
     """
 
     def __init__(
