@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -100,7 +101,9 @@ def test_a_run_that_is_stopped_saves_and_ends_with_143(project):
         rest = run.stdout.read()
     assert run.returncode == 143
     assert "Stopped by SIGTERM" in rest
-    assert list((project / "work_dirs/mine").glob("iter_*.pth"))
+    goes_on_from = re.search(r"goes on from (\S+\.pth)", rest)  # iter_N, or epoch_N where an epoch had just ended
+    assert goes_on_from
+    assert (project / goes_on_from[1]).is_file()
 
 
 def test_whoever_reads_may_leave_early(project):
